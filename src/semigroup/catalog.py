@@ -1,0 +1,238 @@
+"""The one table of methods.
+
+Every part of the package that goes over all methods (the command line, the board, the guide, the common tests) reads it
+here. Importing it is cheap: a class is imported when `Method.load` is called.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["METHODS", "Method", "Paper", "find", "method"]
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a method was published."""
+
+    title: str
+    authors: str
+    year: int
+    venue: str
+    arxiv: str
+
+    def bibtex(self, key: str) -> str:
+        """The BibTeX entry."""
+        fields = {
+            "title": f"{{{self.title}}}",
+            "author": self.authors,
+            "year": self.year,
+            "booktitle": self.venue,
+            "eprint": self.arxiv,
+            "archivePrefix": "arXiv",
+            "url": f"https://arxiv.org/abs/{self.arxiv}",
+        }
+        lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items())
+        return f"@inproceedings{{{key},\n{lines}\n}}"
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the catalog.
+
+    Attributes
+    ----------
+    slug : str
+        The name on the command line.
+    name : str
+        The method's name in the literature.
+    target : str
+        ``module:Class`` of its estimator.
+    job : str
+        What it does for its user, in one line.
+    takes, gives : str
+        Input and output, in the user's words.
+    paper : Paper
+    keywords : str
+        Other words that a user may search by.
+    tour : dict
+        Constructor arguments of the short run in the tour; empty arguments mean the defaults.
+    """
+
+    slug: str
+    name: str
+    target: str
+    job: str
+    takes: str
+    gives: str
+    paper: Paper
+    keywords: str = ""
+    tour: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def module_name(self) -> str:
+        """The slug as a Python name."""
+        return self.slug.replace("-", "_")
+
+    @property
+    def wing(self) -> str:
+        """The subpackage that holds the method."""
+        return self.target.split(".")[1]
+
+    def load(self) -> Any:
+        """Import and return the estimator's class."""
+        module, _, name = self.target.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+    def job_module(self) -> Any:
+        """Import and return ``semigroup.jobs.<slug>``: how the method is run on a file."""
+        return importlib.import_module(f"semigroup.jobs.{self.module_name}")
+
+    def claims_module(self) -> Any:
+        """Import and return ``semigroup.claims.<slug>``, which registers its claims."""
+        return importlib.import_module(f"semigroup.claims.{self.module_name}")
+
+
+METHODS: tuple[Method, ...] = (
+    Method(
+        slug="light-sb",
+        name="Light Schrödinger Bridge",
+        target="semigroup.densities.light_sb:LightSB",
+        job="Bridge two unpaired point clouds by the entropic transport plan and its diffusion, in closed form.",
+        takes="two samples in the same space (CSV, npy, npz, parquet), a noise level",
+        gives="the conditional plan (sampling, density, mean), the bridge's drift, paths between the clouds",
+        paper=Paper(
+            "Light Schrödinger Bridge",
+            "Korotin, Alexander and Gushchin, Nikita and Burnaev, Evgeny",
+            2024,
+            "International Conference on Learning Representations",
+            "2310.01174",
+        ),
+        keywords="optimal transport, single-cell trajectories, interpolation, unpaired translation, coupling",
+    ),
+    Method(
+        slug="powerwalk",
+        name="PowerWalk",
+        target="semigroup.graphs.powerwalk:PowerWalk",
+        job="Rank the vertices of a large graph from the point of view of each query vertex, in milliseconds.",
+        takes="a directed or undirected, weighted or unweighted graph, and query vertices",
+        gives="personalised PageRank vectors or top-k lists with the user's own node names",
+        paper=Paper(
+            "PowerWalk: Scalable Personalized PageRank via Random Walks with Vertex-Centric Decomposition",
+            "Liu, Qin and Li, Zhenguo and Lui, John C. S. and Cheng, Jiefeng",
+            2016,
+            "ACM International Conference on Information and Knowledge Management",
+            "1608.06054",
+        ),
+        keywords="personalized pagerank, recommendation, retrieval, link prediction, random walks, web and social graphs",
+    ),
+    Method(
+        slug="pde-refiner",
+        name="PDE-Refiner",
+        target="semigroup.fields.pde_refiner:PDERefiner",
+        job="Learn a time stepper from trajectories whose rollout stays accurate for long, and say until when.",
+        takes="trajectories of a field on a periodic grid (npz, HDF5, NetCDF)",
+        gives="a stepper, rollouts, ensembles and the time until which to believe them",
+        paper=Paper(
+            "PDE-Refiner: Achieving Accurate Long Rollouts with Neural PDE Solvers",
+            "Lippe, Phillip and Veeling, Bastiaan S. and Perdikaris, Paris and Turner, Richard E. and "
+            "Brandstetter, Johannes",
+            2023,
+            "Advances in Neural Information Processing Systems",
+            "2308.05732",
+        ),
+        keywords="forecast a chaotic field, surrogate, neural PDE solver, flow, turbulence, uncertainty",
+    ),
+    Method(
+        slug="dadao",
+        name="DADAO",
+        target="semigroup.optimize.dadao:DADAO",
+        job="Minimise a sum of functions over a network of workers, asynchronously, with as few messages as possible.",
+        takes="a graph (or a list of them) and each worker's data or gradient",
+        gives="every worker's iterate near the optimum, the log of messages and gradients, the best edge rates",
+        paper=Paper(
+            "DADAO: Decoupled Accelerated Decentralized Asynchronous Optimization",
+            "Nabli, Adel and Oyallon, Edouard",
+            2023,
+            "International Conference on Machine Learning",
+            "2208.00779",
+        ),
+        keywords="decentralised training, gossip, consensus, agreement of workers, federated, asynchronous",
+    ),
+    Method(
+        slug="koopman",
+        name="Residual dynamic mode decomposition with certificates",
+        target="semigroup.dynamics.koopman:ResidualDMD",
+        job="Find the spectrum of a dynamical system from snapshots, each eigenvalue with an error bound.",
+        takes="snapshot pairs, one long trajectory, or a scalar time series",
+        gives="certified eigenvalues, residuals, pseudospectra, modes, forecasts, spectral measures",
+        paper=Paper(
+            "Limits and Powers of Koopman Learning",
+            "Colbrook, Matthew J. and Mezić, Igor and Stepanenko, Alexei",
+            2024,
+            "arXiv preprint",
+            "2407.06312",
+        ),
+        keywords="dynamic mode decomposition, DMD, EDMD, Koopman operator, eigenvalues, pseudospectrum, time series",
+    ),
+    Method(
+        slug="spe",
+        name="Stable and expressive positional encodings",
+        target="semigroup.graphs.spe:SPERegressor",
+        job="Give graph networks positional encodings that do not jump when the graph changes a little.",
+        takes="graphs with node and edge types (SMILES, PyG data, npz)",
+        gives="positional encodings of the nodes, and a graph regressor built on them",
+        paper=Paper(
+            "On the Stability of Expressive Positional Encodings for Graphs",
+            "Huang, Yinan and Lu, William and Robinson, Joshua and Yang, Yu and Zhang, Muhan and Jegelka, Stefanie "
+            "and Li, Pan",
+            2024,
+            "International Conference on Learning Representations",
+            "2310.02579",
+        ),
+        keywords="predict molecule properties, Laplacian eigenvectors, graph transformer, message passing, stability",
+    ),
+)
+
+
+def method(slug: str) -> Method:
+    """The row of a slug.
+
+    Raises
+    ------
+    ValueError
+        If there is no such method; names the nearest ones.
+
+    Examples
+    --------
+    >>> method("light-sb").name
+    'Light Schrödinger Bridge'
+    """
+    for row in METHODS:
+        if row.slug == slug:
+            return row
+    import difflib
+
+    near = difflib.get_close_matches(slug, [row.slug for row in METHODS], n=3, cutoff=0.3)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise ValueError(f"slug must name a method of `semigroup methods`, got {slug!r}{hint}")
+
+
+def find(words: str) -> list[Method]:
+    """Methods by what they are for, the best match first; those that share nothing with `words` are left out.
+
+    Examples
+    --------
+    >>> find("bridge two cell populations")[0].slug
+    'light-sb'
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    texts = [" ".join((row.slug, row.name, row.job, row.takes, row.gives, row.keywords)) for row in METHODS]
+    # Pieces of words rather than words: "ranking" finds "rank", "molecular" finds "molecule".
+    vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 6), sublinear_tf=True, stop_words=None)
+    scores = (vectorizer.fit_transform(texts) @ vectorizer.transform([words]).T).toarray()[:, 0]
+    order = sorted(range(len(METHODS)), key=lambda i: -scores[i])
+    return [METHODS[i] for i in order if scores[i] > 0.02]

@@ -1,0 +1,1 @@
+"""Densities, samples and transport between them."""

@@ -1,0 +1,1 @@
+"""Dynamical systems and sequences."""

@@ -1,0 +1,1 @@
+"""Graphs: encodings, rankings, clusters."""

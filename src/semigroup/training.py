@@ -1,0 +1,355 @@
+"""The one training loop: accelerate's devices, precision and processes; averaged weights; checkpoints; resume.
+
+Randomness is a function of the step: the generator handed to the loss at step ``s`` is seeded by (seed, s, process), and
+`EpochSampler` derives each epoch's order from (seed, epoch). A run that was stopped in any way and resumed from its last
+checkpoint therefore gives the same weights as one that was never stopped.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+__all__ = ["EpochSampler", "TrainingDiverged", "TrainingResult", "train", "warmup_then_linear"]
+
+CHECKPOINT = "checkpoint.pt"
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss became NaN or infinite; the last good checkpoint is kept."""
+
+
+@dataclass
+class TrainingResult:
+    """What `train` leaves besides the trained network.
+
+    Attributes
+    ----------
+    losses : list of float
+        Training loss of each step.
+    evaluations : list of (int, float)
+        Step and value of each evaluation; lower is better.
+    averaged : nn.Module or None
+        The network with exponentially averaged weights, where `ema_decay` was given.
+    n_steps : int
+        Steps taken (fewer than asked for if the evaluations stopped improving).
+    """
+
+    losses: list[float] = field(default_factory=list)
+    evaluations: list[tuple[int, float]] = field(default_factory=list)
+    averaged: nn.Module | None = None
+    n_steps: int = 0
+
+
+class EpochSampler:
+    """Minibatch indices by step: every epoch a fresh permutation that depends on (seed, epoch) only.
+
+    Parameters
+    ----------
+    n : int
+        Number of examples.
+    batch_size : int
+        Examples a batch; the last, smaller batch of an epoch is kept.
+    seed : int
+
+    Examples
+    --------
+    >>> batches = EpochSampler(5, 2, seed=0)
+    >>> sorted(torch.cat([batches(step) for step in range(3)]).tolist())
+    [0, 1, 2, 3, 4]
+    """
+
+    def __init__(self, n: int, batch_size: int, seed: int) -> None:
+        self.n, self.batch_size, self.seed = n, batch_size, seed
+        self.steps_per_epoch = math.ceil(n / batch_size)
+        self._epoch = -1
+        self._order = torch.empty(0, dtype=torch.long)
+
+    def __call__(self, step: int) -> Tensor:
+        epoch, position = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._order = torch.randperm(self.n, generator=_step_generator(self.seed, epoch, 0, "cpu"))
+            self._epoch = epoch
+        return self._order[position * self.batch_size : (position + 1) * self.batch_size]
+
+
+def warmup_then_linear(n_warmup: int, n_steps: int) -> Callable[[int], float]:
+    """Factor of the learning rate: linear up over `n_warmup` steps, then linear down to 0 at `n_steps`."""
+
+    def factor(step: int) -> float:
+        if step < n_warmup:
+            return (step + 1) / n_warmup
+        return max(0.0, (n_steps - step) / max(1, n_steps - n_warmup))
+
+    return factor
+
+
+def train(
+    network: nn.Module,
+    compute_loss: Callable[[nn.Module, int, torch.Generator], Tensor],
+    *,
+    n_steps: int,
+    optimizer: torch.optim.Optimizer,
+    schedule: Callable[[int], float] | None = None,
+    seed: int = 0,
+    ema_decay: float | None = None,
+    max_grad_norm: float | None = None,
+    evaluate: Callable[[nn.Module], float] | None = None,
+    evaluate_every: int = 500,
+    patience: int | None = None,
+    checkpoint_dir: str | os.PathLike[str] | None = None,
+    checkpoint_every: int = 500,
+    resume: bool = False,
+    device: str | None = None,
+    mixed_precision: str = "no",
+    description: str = "training",
+    progress: bool = False,
+) -> TrainingResult:
+    """Train a network in place.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Trained in place; moved to the device that accelerate chooses unless `device` is given, and left there.
+    compute_loss : callable
+        ``compute_loss(network, step, generator)`` gives the scalar loss of one step. All its randomness comes from
+        `generator` (on the network's device), which differs between steps and processes.
+    n_steps : int
+        Optimiser steps.
+    optimizer : torch.optim.Optimizer
+        Over the network's parameters.
+    schedule : callable, optional
+        Factor of the learning rate as a function of the step.
+    seed : int
+    ema_decay : float, optional
+        Keep an exponential moving average of the weights with this decay; it is what `evaluate` sees.
+    max_grad_norm : float, optional
+        Clip the gradient's norm.
+    evaluate : callable, optional
+        ``evaluate(network)`` gives a held-out value, lower is better, every `evaluate_every` steps. The weights of the
+        best value are what remains at the end.
+    patience : int, optional
+        Stop after this many evaluations without improvement.
+    checkpoint_dir : path, optional
+        Where ``checkpoint.pt`` is written every `checkpoint_every` steps, and on Ctrl-C.
+    resume : bool
+        Continue from the checkpoint in `checkpoint_dir`, if there is one.
+    device : {"cpu", "cuda", None}
+        None lets accelerate choose.
+    mixed_precision : {"no", "fp16", "bf16"}
+    description : str
+        Words on the progress bar.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    TrainingResult
+
+    Raises
+    ------
+    TrainingDiverged
+        If the loss is NaN or infinite; names the step and the value.
+    KeyboardInterrupt
+        After the checkpoint is written, if the run is stopped with Ctrl-C.
+
+    Examples
+    --------
+    >>> network = nn.Linear(1, 1)
+    >>> x = torch.linspace(-1, 1, 32)[:, None]
+    >>> def loss(network, step, generator):
+    ...     return ((network(x) - 3 * x) ** 2).mean()
+    >>> result = train(
+    ...     network,
+    ...     loss,
+    ...     n_steps=300,
+    ...     optimizer=torch.optim.Adam(network.parameters(), lr=0.05),
+    ...     device="cpu",
+    ... )
+    >>> round(network.weight.item(), 2)
+    3.0
+    """
+    from accelerate import Accelerator
+
+    if resume and checkpoint_dir is None:
+        raise ValueError("resume needs checkpoint_dir, the folder that holds the checkpoint")
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=mixed_precision)
+    model, optimizer = accelerator.prepare(network, optimizer)
+    bare = accelerator.unwrap_model(model)
+    averaged = None
+    if ema_decay is not None:
+        averaged = torch.optim.swa_utils.AveragedModel(
+            bare, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(ema_decay), use_buffers=True
+        )
+    base_rates = [group["lr"] for group in optimizer.param_groups]
+    result = TrainingResult(averaged=None if averaged is None else averaged.module)
+    best: dict[str, Any] = {"value": math.inf, "weights": None, "stale": 0}
+    path = None if checkpoint_dir is None else Path(checkpoint_dir) / CHECKPOINT
+
+    def save(step: int) -> None:
+        if path is None or not accelerator.is_main_process:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        state = {
+            "step": step,
+            "network": bare.state_dict(),
+            "averaged": None if averaged is None else averaged.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "losses": result.losses,
+            "evaluations": result.evaluations,
+            "best": best,
+        }
+        partial = path.with_suffix(".partial")
+        torch.save(state, partial)
+        os.replace(partial, path)
+
+    first = 0
+    if resume and path is not None and path.exists():
+        state = torch.load(path, map_location=accelerator.device, weights_only=True)
+        bare.load_state_dict(state["network"])
+        if averaged is not None:
+            averaged.load_state_dict(state["averaged"])
+        optimizer.load_state_dict(state["optimizer"])
+        result.losses, result.evaluations = state["losses"], [tuple(pair) for pair in state["evaluations"]]
+        best.update(state["best"])
+        first = state["step"]
+
+    step = first
+    pending: list[Tensor] = []
+
+    def flush() -> None:
+        """Bring the recorded losses over in one transfer, and refuse to go on from a bad one."""
+        if not pending:
+            return
+        values = torch.stack(pending).tolist()
+        start = len(result.losses)
+        pending.clear()
+        for offset, value in enumerate(values):
+            if not math.isfinite(value):
+                kept = f"; the last good checkpoint is {path}" if path is not None and path.exists() else ""
+                raise TrainingDiverged(f"{description}: the loss is {value} at step {start + offset}{kept}")
+        result.losses.extend(values)
+
+    model.train()
+    show = progress and accelerator.is_main_process
+    with (
+        _progress_bar(description, n_steps, first, show) as advance,
+        _interrupt_between_steps() as interrupted,
+    ):
+        while step < n_steps and not (patience is not None and best["stale"] >= patience):
+            for group, rate in zip(optimizer.param_groups, base_rates):
+                group["lr"] = rate * (schedule(step) if schedule else 1.0)
+            generator = _step_generator(seed, step, accelerator.process_index, accelerator.device)
+            loss = compute_loss(model, step, generator)
+            accelerator.backward(loss)
+            if max_grad_norm is not None:
+                accelerator.clip_grad_norm_(model.parameters(), max_grad_norm)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            if averaged is not None:
+                averaged.update_parameters(bare)
+            pending.append(loss.detach())
+            step += 1
+            if step % 50 == 0 or step == n_steps:
+                flush()
+                advance(step, result.losses[-1])
+            if evaluate is not None and (step % evaluate_every == 0 or step == n_steps):
+                flush()
+                _evaluate(evaluate, bare if averaged is None else averaged.module, step, result, best)
+                model.train()
+            if path is not None and step % checkpoint_every == 0:
+                flush()
+                save(step)
+            if interrupted():
+                flush()
+                save(step)
+                raise KeyboardInterrupt(f"{description}: stopped at step {step}")
+    flush()
+    if best["weights"] is not None:
+        (bare if averaged is None else averaged.module).load_state_dict(best["weights"])
+    result.n_steps = step
+    save(step)
+    model.eval()
+    return result
+
+
+def _evaluate(
+    evaluate: Callable[[nn.Module], float],
+    network: nn.Module,
+    step: int,
+    result: TrainingResult,
+    best: dict[str, Any],
+) -> None:
+    """Evaluate once and remember the best weights."""
+    network.eval()
+    with torch.no_grad():
+        value = float(evaluate(network))
+    result.evaluations.append((step, value))
+    if value < best["value"]:
+        weights = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+        best.update(value=value, weights=weights, stale=0)
+    else:
+        best["stale"] += 1
+
+
+def _step_generator(seed: int, step: int, process: int, device: torch.device | str) -> torch.Generator:
+    """The generator of one step, a function of its arguments alone."""
+    entropy = np.random.SeedSequence([seed, step, process]).generate_state(1, np.uint64)[0]
+    return torch.Generator(device=device).manual_seed(int(entropy >> 1))
+
+
+@contextmanager
+def _interrupt_between_steps() -> Iterator[Callable[[], bool]]:
+    """Hold Ctrl-C back until the step in flight is whole, so that the checkpoint never holds half a step."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    received: list[int] = []
+    previous = signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
+    try:
+        yield lambda: bool(received)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+class _progress_bar:
+    """A rich progress bar, or nothing."""
+
+    def __init__(self, description: str, total: int, first: int, show: bool) -> None:
+        self.bar: Any = None
+        if show:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("loss {task.fields[loss]:.3g}"),
+            )
+            self.bar = Progress(*columns)
+            self.task = self.bar.add_task(description, total=total, completed=first, loss=math.nan)
+
+    def __enter__(self) -> Callable[[int, float], None]:
+        if self.bar is not None:
+            self.bar.start()
+        return self._advance
+
+    def _advance(self, step: int, loss: float) -> None:
+        if self.bar is not None:
+            self.bar.update(self.task, completed=step, loss=loss)
+
+    def __exit__(self, *exception: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
