@@ -221,7 +221,7 @@ def method(slug: str) -> Method:
 
 
 def find(words: str) -> list[Method]:
-    """Methods by what they are for, the best match first; those that share nothing with `words` are left out.
+    """Methods by what they are for, the best match first; those far behind it are left out.
 
     Examples
     --------
@@ -232,7 +232,7 @@ def find(words: str) -> list[Method]:
 
     texts = [" ".join((row.slug, row.name, row.job, row.takes, row.gives, row.keywords)) for row in METHODS]
     # Pieces of words rather than words: "ranking" finds "rank", "molecular" finds "molecule".
-    vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 6), sublinear_tf=True, stop_words=None)
+    vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 6), sublinear_tf=True)
     scores = (vectorizer.fit_transform(texts) @ vectorizer.transform([words]).T).toarray()[:, 0]
     order = sorted(range(len(METHODS)), key=lambda i: -scores[i])
-    return [METHODS[i] for i in order if scores[i] > 0.02]
+    return [METHODS[i] for i in order if scores[i] > max(0.02, 0.4 * scores[order[0]])]

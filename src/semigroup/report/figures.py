@@ -10,6 +10,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from cycler import cycler
 from matplotlib.figure import Figure
 
 __all__ = ["COLORS", "new_figure", "save_png", "to_data_uri"]
@@ -17,9 +18,9 @@ __all__ = ["COLORS", "new_figure", "save_png", "to_data_uri"]
 # Okabe and Ito's palette, in an order that also differs in lightness, so that it survives greyscale.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 
-_STYLE = {
+_STYLE: Any = {
     "axes.grid": True,
-    "axes.prop_cycle": mpl.cycler(color=COLORS),
+    "axes.prop_cycle": cycler(color=COLORS),
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlesize": "medium",

@@ -1,0 +1,113 @@
+"""A run of a method on a file: its folder with model, figures, results and report."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import semigroup
+from semigroup.base import atomic_folder
+from semigroup.catalog import Method
+from semigroup.claims import RECORDED, read_records
+from semigroup.jobs import Context, Outcome
+from semigroup.report.figures import save_png, to_data_uri
+from semigroup.report.page import PictureView, Section, claim_views, write_page
+
+__all__ = ["perform_run", "write_run"]
+
+
+def perform_run(
+    method: Method,
+    estimator: Any,
+    files: Sequence[Path],
+    out: Path,
+    *,
+    command: str,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> Section:
+    """Read, fit and write the folder `out`, which appears only when everything in it is complete.
+
+    Long work keeps its checkpoints in ``<out>.checkpoint`` until then.
+
+    Parameters
+    ----------
+    method : Method
+    estimator : Estimator
+        Unfitted.
+    files : sequence of Path
+        The user's data; empty for the shipped example.
+    out : Path
+    command : str
+        What was typed, for the report.
+    resume : bool
+        Continue from the checkpoints of a run that was stopped.
+    overwrite : bool
+        Replace `out` if it is there.
+    progress : bool
+
+    Raises
+    ------
+    ValueError
+        If `out` holds something already, or a file cannot be used.
+    """
+    if out.exists() and any(out.iterdir() if out.is_dir() else [out]) and not overwrite:
+        raise ValueError(f"out: {out} exists and is not empty; choose another folder or add --overwrite")
+    checkpoints = out.with_name(f"{out.name}.checkpoint")
+    if not resume:
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    job = method.job_module()
+    data = job.read(files)
+    start = time.perf_counter()
+    outcome = job.perform(estimator, data, Context(checkpoint_dir=checkpoints, resume=resume, progress=progress))
+    section = write_run(method, outcome, out, command=command, files=files, seconds=time.perf_counter() - start)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return section
+
+
+def write_run(
+    method: Method, outcome: Outcome, out: Path, *, command: str, files: Sequence[Path], seconds: float
+) -> Section:
+    """Write what a job gave into the folder `out`, all or nothing."""
+    section = Section(
+        method,
+        command=command,
+        summary=outcome.summary,
+        metrics=outcome.metrics,
+        pictures=[PictureView(to_data_uri(p.figure), p.caption) for p in outcome.pictures.values()],
+        claims=claim_views([r for r in read_records() if r.slug == method.slug], [RECORDED]),
+        seconds=round(seconds, 1),
+    )
+    content = {
+        "method": method.slug,
+        "version": semigroup.__version__,
+        "date": datetime.date.today().isoformat(),
+        "data": [str(path) for path in files] or "shipped example",
+        "parameters": outcome.model.get_params(deep=False),
+        "seconds": section.seconds,
+        "summary": outcome.summary,
+        "metrics": outcome.metrics,
+    }
+    with atomic_folder(out) as folder:
+        outcome.model.save_pretrained(folder / "model")
+        (folder / "metrics.json").write_text(json.dumps(content, indent=1, default=_plain) + "\n")
+        if outcome.arrays:
+            np.savez_compressed(folder / "results.npz", allow_pickle=False, **outcome.arrays)
+        for name, table in outcome.tables.items():
+            table.to_csv(folder / f"{name}.csv", index=False)
+        for name, picture in outcome.pictures.items():
+            save_png(picture.figure, folder / f"{name}.png")
+        write_page(folder / "report.html", f"{method.name}: a run", method.gives.capitalize() + ".", [section])
+    return section
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else str(value)
