@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -41,6 +41,9 @@ __all__ = [
     "torch_generator",
 ]
 
+
+# typing.Self would say this better, but run-time checkers accept it only on whole classes.
+_E = TypeVar("_E", bound="Estimator")
 
 # --- checked input -----------------------------------------------------------------------------------------------
 
@@ -296,7 +299,7 @@ class Estimator(BaseEstimator):
         return Path(directory)
 
     @classmethod
-    def from_pretrained(cls, directory: str | os.PathLike[str]) -> Self:
+    def from_pretrained(cls: type[_E], directory: str | os.PathLike[str]) -> _E:
         """Read an estimator written by `save_pretrained`.
 
         Parameters

@@ -132,9 +132,7 @@ def _run_options(row: "Method") -> Any:
         (name, Annotated[kind, tyro.conf.arg(help=text)], dataclasses.field(default=value))
         for name, kind, value, text in fields
     ]
-    return dataclasses.make_dataclass(
-        "Run", [*common, ("estimator", tyro.conf.OmitArgPrefixes[row.load()])], kw_only=True
-    )
+    return dataclasses.make_dataclass("Run", [*common, ("estimator", row.load())], kw_only=True)
 
 
 def claims(

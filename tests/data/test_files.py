@@ -1,0 +1,160 @@
+"""Reading users' files."""
+
+import functools
+import hashlib
+import http.server
+import threading
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.io
+import scipy.sparse as sp
+
+from semigroup.data.datasets import Download, download
+from semigroup.data.files import read_array, read_arrays, read_graph, read_table
+
+EDGES = [("a", "b", 1.0), ("b", "c", 2.0), ("c", "d", 0.5)]
+ADJACENCY = np.array([[0, 1, 0, 0], [1, 0, 2, 0], [0, 2, 0, 0.5], [0, 0, 0.5, 0]])
+
+
+def write_graph(path):
+    """The same weighted path in the format that the file's name asks for."""
+    frame = pd.DataFrame(EDGES, columns=["source", "target", "weight"])
+    match path.suffix:
+        case ".graphml":
+            graph = nx.Graph()
+            graph.add_weighted_edges_from(EDGES)
+            nx.write_graphml(graph, path)
+        case ".mtx":
+            scipy.io.mmwrite(path, sp.coo_array(ADJACENCY))
+        case ".npz":
+            sp.save_npz(path, sp.csr_matrix(ADJACENCY))
+        case ".csv":
+            frame.to_csv(path, index=False)
+        case ".tsv":
+            frame.to_csv(path, index=False, sep="\t")
+        case ".parquet":
+            frame.to_parquet(path)
+        case _:
+            path.write_text("# a comment\n" + "\n".join(f"{s} {t} {w}" for s, t, w in EDGES))
+    return path
+
+
+@pytest.mark.parametrize("name", ["g.graphml", "g.mtx", "g.npz", "g.csv", "g.tsv", "g.parquet", "g.txt", "g.edges"])
+def test_every_graph_format_gives_the_same_graph(tmp_path, name):
+    graph = read_graph(write_graph(tmp_path / name))
+    np.testing.assert_array_equal(graph.adjacency.toarray(), ADJACENCY)
+    if name not in ("g.mtx", "g.npz"):
+        assert list(graph.names) == ["a", "b", "c", "d"]
+
+
+def test_csr_arrays_and_edge_arrays_are_graphs_too(tmp_path):
+    matrix = sp.csr_array(ADJACENCY)
+    np.savez(tmp_path / "csr.npz", indptr=matrix.indptr, indices=matrix.indices.astype(np.uint16), data=matrix.data)
+    np.testing.assert_array_equal(read_graph(tmp_path / "csr.npz").adjacency.toarray(), ADJACENCY)
+    np.savez(tmp_path / "edges.npz", edges=np.array([[0, 1], [1, 2]], dtype=np.int16), labels=np.zeros(3))
+    assert read_graph(tmp_path / "edges.npz").adjacency.nnz == 4
+    assert read_graph(tmp_path / "edges.npz", directed=True).adjacency.nnz == 2
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz", "x.csv", "x.parquet", "x.h5", "x.nc"])
+def test_every_array_format_gives_the_same_array(tmp_path, name):
+    points = np.arange(6.0).reshape(3, 2)
+    path = tmp_path / name
+    match path.suffix:
+        case ".npy":
+            np.save(path, points)
+        case ".npz":
+            np.savez(path, points)
+        case ".h5":
+            import h5py
+
+            with h5py.File(path, "w") as file:
+                file["group/points"] = points
+        case ".nc":
+            import xarray as xr
+
+            xr.Dataset({"points": (("row", "column"), points)}).to_netcdf(path, engine="scipy")
+        case _:
+            frame = pd.DataFrame(points, columns=["u", "v"]).assign(label="cell")
+            frame.to_csv(path, index=False) if path.suffix == ".csv" else frame.to_parquet(path)
+    np.testing.assert_array_equal(read_array(path), points)
+
+
+def test_an_array_is_chosen_by_name_where_there_are_several(tmp_path):
+    np.savez(tmp_path / "two.npz", a=np.zeros(2), b=np.ones(3))
+    assert set(read_arrays(tmp_path / "two.npz")) == {"a", "b"}
+    assert read_array(tmp_path / "two.npz", "b").size == 3
+    with pytest.raises(ValueError, match="found 2"):
+        read_array(tmp_path / "two.npz")
+    with pytest.raises(ValueError, match="'c'"):
+        read_array(tmp_path / "two.npz", "c")
+
+
+def test_pickled_arrays_are_not_opened(tmp_path):
+    np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match="allow_pickle"):
+        read_array(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize("reader", [read_array, read_graph, read_table])
+def test_missing_and_unknown_files_are_refused_by_name(tmp_path, reader):
+    with pytest.raises(ValueError, match=r"absent\.csv: no such file"):
+        reader(tmp_path / "absent.csv")
+    odd = tmp_path / "x.docx"
+    odd.write_text("")
+    with pytest.raises(ValueError, match=r"x\.docx.*got '\.docx'"):
+        reader(odd)
+
+
+def test_an_edge_list_without_targets_is_refused(tmp_path):
+    path = tmp_path / "g.csv"
+    path.write_text("source\na\n")
+    with pytest.raises(ValueError, match="source and target"):
+        read_graph(path)
+    path.write_text("source,target\na,\n")
+    with pytest.raises(ValueError, match="no target"):
+        read_graph(path)
+
+
+@pytest.fixture
+def served_file(tmp_path):
+    """A file and its address on a web server of this machine."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    (folder / "raw.txt").write_text("1 2 3")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield folder / "raw.txt", f"http://127.0.0.1:{server.server_port}/raw.txt"
+        server.shutdown()
+
+
+def test_a_download_is_checked_converted_and_kept(tmp_path, monkeypatch, served_file):
+    file, url = served_file
+    monkeypatch.delenv("SEMIGROUP_DATA", raising=False)
+    monkeypatch.setattr("pooch.os_cache", lambda name: tmp_path / "cache")
+    calls = []
+
+    def convert(paths):
+        calls.append(paths)
+        return {"x": np.array(paths[0].read_text().split(), dtype=int)}
+
+    good = Download("made/up.npz", {url: hashlib.sha256(file.read_bytes()).hexdigest()}, convert)
+    for _ in range(2):
+        np.testing.assert_array_equal(download(good)["x"], [1, 2, 3])
+    assert len(calls) == 1, "the second time it comes from the cache"
+    bad = Download("made/other.npz", {f"{url}?again": "0" * 64}, convert)
+    with pytest.raises(ValueError, match="hash"):
+        download(bad)
+    assert not (tmp_path / "cache" / "made" / "other.npz").exists()
+
+
+def test_a_local_copy_is_preferred_to_a_download(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEMIGROUP_DATA", str(tmp_path))
+    (tmp_path / "made").mkdir()
+    np.savez(tmp_path / "made" / "up.npz", x=np.arange(3))
+    there = Download("made/up.npz", {"http://127.0.0.1:1/nothing": "0"}, lambda paths: {})
+    np.testing.assert_array_equal(download(there)["x"], [0, 1, 2])

@@ -1,0 +1,161 @@
+"""What holds for every method of the catalog."""
+
+import inspect
+import json
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from semigroup.catalog import METHODS, Method
+from semigroup.cli import main
+from tiny import TINY
+
+every_method = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.slug)
+
+
+@every_method
+def test_constructor_only_stores_its_arguments(method: Method):
+    estimator_class = method.load()
+    parameters = inspect.signature(estimator_class).parameters
+    assert parameters, "an estimator has hyper-parameters"
+    for parameter in parameters.values():
+        assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    # Objects that no method would accept, stored all the same: nothing is looked at before fit.
+    estimator = estimator_class.__new__(estimator_class)
+    values = {name: object() for name in parameters}
+    raw_init = inspect.unwrap(estimator_class.__init__)
+    raw_init(estimator, **values)
+    assert all(getattr(estimator, name) is value for name, value in values.items())
+    assert set(vars(estimator)) == set(values)
+
+
+@every_method
+def test_clone_has_the_same_parameters_and_no_fitted_state(method: Method):
+    estimator = method.load()(**method.tour)
+    copy = clone(estimator)
+    assert copy is not estimator
+    assert copy.get_params() == estimator.get_params()
+    assert not [name for name in vars(copy) if name.endswith("_")]
+
+
+@every_method
+def test_every_constructor_argument_is_documented(method: Method):
+    estimator_class = method.load()
+    documented = inspect.getdoc(estimator_class) or ""
+    missing = [name for name in inspect.signature(estimator_class).parameters if f"\n{name} : " not in documented]
+    assert not missing, f"no documentation of {missing} in the class docstring"
+
+
+@every_method
+def test_help_of_run_shows_every_constructor_argument(method: Method, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["run", method.slug, "--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    for name in inspect.signature(method.load()).parameters:
+        assert f"--{name.replace('_', '-')}" in shown
+
+
+@pytest.fixture(scope="module")
+def finished_runs(tmp_path_factory) -> dict[str, list]:
+    return {}
+
+
+def tiny_run(method: Method, finished_runs: dict[str, list], tmp_path_factory):
+    """Two runs of the same command, shared by the tests below."""
+    if method.slug not in finished_runs:
+        folders = []
+        for _ in range(2):
+            out = tmp_path_factory.mktemp(method.slug) / "run"
+            options = [word for name, value in TINY[method.slug].items() for word in _option(name, value)]
+            assert main(["run", method.slug, "--out", str(out), *options]) == 0
+            folders.append(out)
+        finished_runs[method.slug] = folders
+    return finished_runs[method.slug]
+
+
+def _option(name: str, value: object) -> list[str]:
+    dashed = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{dashed}" if value else f"--no-{dashed}"]
+    if isinstance(value, list | tuple):
+        return [f"--{dashed}", *map(str, value)]
+    return [f"--{dashed}", str(value)]
+
+
+@every_method
+def test_run_leaves_the_promised_files_and_nothing_else(method: Method, finished_runs, tmp_path_factory):
+    out, _ = tiny_run(method, finished_runs, tmp_path_factory)
+    names = {path.name for path in out.iterdir()}
+    assert {"model", "metrics.json", "report.html"} <= names
+    assert any(name.endswith(".png") for name in names)
+    assert any(name == "results.npz" or name.endswith(".csv") for name in names)
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+    content = json.loads((out / "metrics.json").read_text())
+    assert content["method"] == method.slug
+    assert content["metrics"], "a run reports at least one figure"
+    assert all(value is None or np.isfinite(value) for value in content["metrics"].values())
+    page = (out / "report.html").read_text()
+    assert 'src="http' not in page and 'href="/' not in page, "the report opens from disk"
+
+
+@every_method
+def test_same_seed_gives_the_same_result(method: Method, finished_runs, tmp_path_factory):
+    first, second = tiny_run(method, finished_runs, tmp_path_factory)
+    archives = [np.load(folder / "results.npz") for folder in (first, second) if (folder / "results.npz").exists()]
+    tables = [sorted(folder.glob("*.csv")) for folder in (first, second)]
+    assert archives or tables[0]
+    if archives:
+        assert archives[0].files == archives[1].files
+        for name in archives[0].files:
+            if "second" not in name and "time_taken" not in name:
+                np.testing.assert_array_equal(archives[0][name], archives[1][name], err_msg=name)
+    for one, other in zip(*tables, strict=True):
+        assert one.read_text() == other.read_text()
+
+
+@every_method
+def test_saved_model_loads_with_the_same_parameters(method: Method, finished_runs, tmp_path_factory):
+    out, _ = tiny_run(method, finished_runs, tmp_path_factory)
+    assert not list((out / "model").rglob("*.pkl")) and not list((out / "model").rglob("*.joblib"))
+    loaded = method.load().from_pretrained(out / "model")
+    stored = json.loads((out / "metrics.json").read_text())["parameters"]
+    assert json.loads(json.dumps(loaded.get_params(deep=False), default=str)) == stored
+    again = loaded.save_pretrained(out.parent / "again")
+    tensors = [(folder / "model.safetensors") for folder in (out / "model", again)]
+    if tensors[0].exists():
+        assert tensors[0].read_bytes() == tensors[1].read_bytes()
+
+
+@every_method
+def test_run_refuses_a_file_that_is_not_there_and_leaves_nothing(method: Method, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["run", method.slug, "--data", str(tmp_path / "absent.npz"), "--out", str(out)]) == 2
+    assert "absent.npz" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@every_method
+def test_run_refuses_a_file_with_nan_and_leaves_nothing(method: Method, tmp_path, capsys):
+    file = tmp_path / "bad.npz"
+    np.savez(file, data=np.full((6, 6), np.nan))
+    out = tmp_path / "run"
+    assert main(["run", method.slug, "--data", str(file), "--out", str(out)]) == 2
+    assert capsys.readouterr().err.strip()
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@every_method
+def test_run_does_not_overwrite_unless_told(method: Method, tmp_path, capsys):
+    (tmp_path / "precious.txt").write_text("keep me")
+    assert main(["run", method.slug, "--out", str(tmp_path)]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert (tmp_path / "precious.txt").read_text() == "keep me"
+
+
+@every_method
+def test_paper_can_be_cited(method: Method, capsys):
+    assert main(["cite", method.slug]) == 0
+    entry = capsys.readouterr().out
+    assert method.paper.arxiv in entry and entry.count("{") == entry.count("}")
