@@ -1,1 +1,6 @@
 """Densities, samples and transport between them."""
+
+from semigroup.densities.distances import bures_wasserstein, energy_distance
+from semigroup.densities.light_sb import LightSB
+
+__all__ = ["LightSB", "bures_wasserstein", "energy_distance"]
