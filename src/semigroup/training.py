@@ -3,6 +3,9 @@
 Randomness is a function of the step: the generator handed to the loss at step ``s`` is seeded by (seed, s, process), and
 `EpochSampler` derives each epoch's order from (seed, epoch). A run that was stopped in any way and resumed from its last
 checkpoint therefore gives the same weights as one that was never stopped.
+
+Under ``torchrun`` or ``accelerate launch`` every process takes its own batches, gradients and reported losses are means over
+the processes, and all of them stop together.
 """
 
 from __future__ import annotations
@@ -15,11 +18,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 __all__ = ["EpochSampler", "TrainingDiverged", "TrainingResult", "train", "warmup_then_linear"]
 
@@ -55,12 +61,14 @@ class TrainingResult:
 class EpochSampler:
     """Minibatch indices by step: every epoch a fresh permutation that depends on (seed, epoch) only.
 
+    With several processes, each step takes as many batches as there are processes, a different one in each.
+
     Parameters
     ----------
     n : int
         Number of examples.
     batch_size : int
-        Examples a batch; the last, smaller batch of an epoch is kept.
+        Examples a batch and process; the last, smaller batch of an epoch is kept.
     seed : int
 
     Examples
@@ -72,12 +80,13 @@ class EpochSampler:
 
     def __init__(self, n: int, batch_size: int, seed: int) -> None:
         self.n, self.batch_size, self.seed = n, batch_size, seed
-        self.steps_per_epoch = math.ceil(n / batch_size)
+        self.batches_per_epoch = math.ceil(n / batch_size)
         self._epoch = -1
         self._order = torch.empty(0, dtype=torch.long)
 
     def __call__(self, step: int) -> Tensor:
-        epoch, position = divmod(step, self.steps_per_epoch)
+        rank, n_processes = _process()
+        epoch, position = divmod(step * n_processes + rank, self.batches_per_epoch)
         if epoch != self._epoch:
             self._order = torch.randperm(self.n, generator=_step_generator(self.seed, epoch, 0, "cpu"))
             self._epoch = epoch
@@ -145,8 +154,8 @@ def train(
         Where ``checkpoint.pt`` is written every `checkpoint_every` steps, and on Ctrl-C.
     resume : bool
         Continue from the checkpoint in `checkpoint_dir`, if there is one.
-    device : {"cpu", "cuda", None}
-        None lets accelerate choose.
+    device : {"cpu", "cuda"}, optional
+        By default, accelerate chooses.
     mixed_precision : {"no", "fp16", "bf16"}
     description : str
         Words on the progress bar.
@@ -180,11 +189,9 @@ def train(
     >>> round(network.weight.item(), 2)
     3.0
     """
-    from accelerate import Accelerator
-
     if resume and checkpoint_dir is None:
         raise ValueError("resume needs checkpoint_dir, the folder that holds the checkpoint")
-    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=mixed_precision)
+    accelerator = _accelerator(device, mixed_precision)
     model, optimizer = accelerator.prepare(network, optimizer)
     bare = accelerator.unwrap_model(model)
     averaged = None
@@ -197,30 +204,42 @@ def train(
     best: dict[str, Any] = {"value": math.inf, "weights": None, "stale": 0}
     path = None if checkpoint_dir is None else Path(checkpoint_dir) / CHECKPOINT
 
+    def kept() -> str:
+        return f"; the last good checkpoint is {path}" if path is not None and path.exists() else ""
+
     def save(step: int) -> None:
-        if path is None or not accelerator.is_main_process:
+        # A finite loss can still have left bad weights behind: they never replace a good checkpoint.
+        if not all(torch.isfinite(parameter).all() for parameter in bare.parameters()):
+            raise TrainingDiverged(f"{description}: the weights are NaN or infinite after step {step - 1}{kept()}")
+        if path is None:
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        state = {
-            "step": step,
-            "network": bare.state_dict(),
-            "averaged": None if averaged is None else averaged.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "losses": result.losses,
-            "evaluations": result.evaluations,
-            "best": best,
-        }
-        partial = path.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, path)
+        if accelerator.is_main_process:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            state = {
+                "step": step,
+                "network": bare.state_dict(),
+                "averaged": None if averaged is None else averaged.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "scaler": None if accelerator.scaler is None else accelerator.scaler.state_dict(),
+                "losses": result.losses,
+                "evaluations": result.evaluations,
+                "best": best,
+            }
+            partial = path.with_suffix(".partial")
+            torch.save(state, partial)
+            os.replace(partial, path)
+        # No process may read the checkpoint, or end, before it is whole.
+        accelerator.wait_for_everyone()
 
     first = 0
     if resume and path is not None and path.exists():
-        state = torch.load(path, map_location=accelerator.device, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
         bare.load_state_dict(state["network"])
         if averaged is not None:
             averaged.load_state_dict(state["averaged"])
         optimizer.load_state_dict(state["optimizer"])
+        if accelerator.scaler is not None:
+            accelerator.scaler.load_state_dict(state["scaler"])
         result.losses, result.evaluations = state["losses"], [tuple(pair) for pair in state["evaluations"]]
         best.update(state["best"])
         first = state["step"]
@@ -232,13 +251,13 @@ def train(
         """Bring the recorded losses over in one transfer, and refuse to go on from a bad one."""
         if not pending:
             return
-        values = torch.stack(pending).tolist()
+        # The mean over the processes, so that all of them see the same value and stop at the same step.
+        values = accelerator.reduce(torch.stack(pending).float(), "mean").tolist()
         start = len(result.losses)
         pending.clear()
         for offset, value in enumerate(values):
             if not math.isfinite(value):
-                kept = f"; the last good checkpoint is {path}" if path is not None and path.exists() else ""
-                raise TrainingDiverged(f"{description}: the loss is {value} at step {start + offset}{kept}")
+                raise TrainingDiverged(f"{description}: the loss is {value} at step {start + offset}{kept()}")
         result.losses.extend(values)
 
     model.train()
@@ -271,7 +290,7 @@ def train(
             if path is not None and step % checkpoint_every == 0:
                 flush()
                 save(step)
-            if interrupted():
+            if _in_any_process(interrupted(), accelerator.device):
                 flush()
                 save(step)
                 raise KeyboardInterrupt(f"{description}: stopped at step {step}")
@@ -282,6 +301,41 @@ def train(
     save(step)
     model.eval()
     return result
+
+
+def _accelerator(device: str | None, mixed_precision: str) -> Accelerator:
+    """accelerate's handle on devices and processes.
+
+    accelerate keeps one state a process and refuses another device or precision than the first call's; here every call may
+    choose, so a state that does not fit is dropped.
+    """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    if device not in (None, "cpu", "cuda"):
+        raise ValueError(f"device must be 'cpu', 'cuda' or None, got {device!r}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device must be 'cpu' or None here, got 'cuda': torch sees no CUDA device")
+    state = AcceleratorState._shared_state
+    if state and (state["_cpu"], state["_mixed_precision"]) != (device == "cpu", mixed_precision):
+        AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
+    return Accelerator(cpu=device == "cpu", mixed_precision=mixed_precision)
+
+
+def _process() -> tuple[int, int]:
+    """This process's rank, and how many there are."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
+def _in_any_process(value: bool, device: torch.device) -> bool:
+    """Whether `value` holds in any process: signals reach them between different steps."""
+    if _process()[1] == 1:
+        return value
+    flag = torch.tensor(int(value), device=device)
+    torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
+    return bool(flag.item())
 
 
 def _evaluate(
