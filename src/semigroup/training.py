@@ -27,7 +27,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-__all__ = ["EpochSampler", "TrainingDiverged", "TrainingResult", "train", "warmup_then_linear"]
+__all__ = ["EpochSampler", "TrainingDiverged", "TrainingResult", "interrupt_between_steps", "train", "warmup_then_linear"]
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -264,7 +264,7 @@ def train(
     show = progress and accelerator.is_main_process
     with (
         _progress_bar(description, n_steps, first, show) as advance,
-        _interrupt_between_steps() as interrupted,
+        interrupt_between_steps() as interrupted,
     ):
         while step < n_steps and not (patience is not None and best["stale"] >= patience):
             for group, rate in zip(optimizer.param_groups, base_rates):
@@ -364,7 +364,7 @@ def _step_generator(seed: int, step: int, process: int, device: torch.device | s
 
 
 @contextmanager
-def _interrupt_between_steps() -> Iterator[Callable[[], bool]]:
+def interrupt_between_steps() -> Iterator[Callable[[], bool]]:
     """Hold Ctrl-C back until the step in flight is whole, so that the checkpoint never holds half a step."""
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
