@@ -6,5 +6,5 @@ TINY: dict[str, dict[str, object]] = {
     "pde-refiner": {},
     "dadao": {},
     "koopman": {},
-    "spe": {},
+    "spe": {"hidden_dim": 8, "n_channels": 4, "encoding_dim": 4, "rho_layers": 1, "n_layers": 1, "n_epochs": 1},
 }

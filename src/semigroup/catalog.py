@@ -182,7 +182,7 @@ METHODS: tuple[Method, ...] = (
         name="Stable and expressive positional encodings",
         target="semigroup.graphs.spe:SPERegressor",
         job="Give graph networks positional encodings that do not jump when the graph changes a little.",
-        takes="graphs with node and edge types (SMILES, PyG data, npz)",
+        takes="graphs with a target each (CSV with SMILES, npz, PyG data, networkx)",
         gives="positional encodings of the nodes, and a graph regressor built on them",
         paper=Paper(
             "On the Stability of Expressive Positional Encodings for Graphs",
@@ -193,6 +193,15 @@ METHODS: tuple[Method, ...] = (
             "2310.02579",
         ),
         keywords="predict molecule properties, Laplacian eigenvectors, graph transformer, message passing, stability",
+        tour={
+            "hidden_dim": 24,
+            "n_channels": 8,
+            "encoding_dim": 16,
+            "rho_layers": 2,
+            "n_epochs": 15,
+            "batch_size": 32,
+            "learning_rate": 2e-3,
+        },
     ),
 )
 

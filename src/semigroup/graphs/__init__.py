@@ -1,1 +1,27 @@
 """Graphs: encodings, rankings, clusters."""
+
+from semigroup.graphs.spe import (
+    PEG,
+    SPE,
+    AddEigenpairs,
+    BasisNet,
+    RandomWalk,
+    RawEigenvectors,
+    SignNet,
+    SPEClassifier,
+    SPERegressor,
+    laplacian_eigenpairs,
+)
+
+__all__ = [
+    "PEG",
+    "SPE",
+    "AddEigenpairs",
+    "BasisNet",
+    "RandomWalk",
+    "RawEigenvectors",
+    "SPEClassifier",
+    "SPERegressor",
+    "SignNet",
+    "laplacian_eigenpairs",
+]
