@@ -169,7 +169,7 @@ def check_array(
         raise ValueError(f"{name} holds NaN or infinity, which this method is not defined on")
     if dtype is None:
         return array if array.dtype.kind == "f" else array.astype(np.float64)
-    return np.ascontiguousarray(array, dtype=dtype)
+    return np.asarray(array, dtype=dtype, order="C")  # ascontiguousarray would give a number an axis
 
 
 def require(module: str, extra: str) -> Any:
