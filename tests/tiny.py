@@ -1,10 +1,10 @@
 """The smallest meaningful run of each method: constructor arguments for ``semigroup run`` in the tests."""
 
 TINY: dict[str, dict[str, object]] = {
-    "light-sb": {},
+    "light-sb": {"n_components": 5, "max_steps": 100},
     "powerwalk": {},
     "pde-refiner": {},
     "dadao": {},
-    "koopman": {},
+    "koopman": {"n_centres": 30, "measure_preserving": "circle", "random_state": 0},
     "spe": {"hidden_dim": 8, "n_channels": 4, "encoding_dim": 4, "rho_layers": 1, "n_layers": 1, "n_epochs": 1},
 }

@@ -175,7 +175,9 @@ METHODS: tuple[Method, ...] = (
             "arXiv preprint",
             "2407.06312",
         ),
-        keywords="dynamic mode decomposition, DMD, EDMD, Koopman operator, eigenvalues, pseudospectrum, time series",
+        keywords="dynamic mode decomposition, DMD, EDMD, Koopman operator, eigenvalues, pseudospectrum, forecast a time "
+        "series, spurious modes, frequencies of a flow, chaotic or periodic",
+        tour={"measure_preserving": "circle", "random_state": 0},
     ),
     Method(
         slug="spe",
