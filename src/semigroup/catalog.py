@@ -110,7 +110,9 @@ METHODS: tuple[Method, ...] = (
             "International Conference on Learning Representations",
             "2310.01174",
         ),
-        keywords="optimal transport, single-cell trajectories, interpolation, unpaired translation, coupling",
+        keywords="optimal transport, single-cell trajectories, interpolation, unpaired translation, coupling, "
+        "Schrödinger bridge, trajectory inference, diffusion between distributions",
+        tour={"n_components": 10, "max_steps": 3000, "random_state": 0},
     ),
     Method(
         slug="powerwalk",

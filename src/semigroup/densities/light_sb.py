@@ -49,7 +49,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -446,7 +446,7 @@ class LightSB(Estimator):
         progress: bool = False,
         checkpoint_dir: str | os.PathLike[str] | None = None,
         resume: bool = False,
-    ) -> Self:
+    ) -> "LightSB":
         """Learn the plan from `X0` to `X1`.
 
         Parameters
@@ -703,7 +703,7 @@ class LightSB(Estimator):
             )[:, len(full) - len(grid) :]
         return in_kind(self._uncenter(paths), x0)
 
-    def set_epsilon(self, epsilon: float) -> Self:
+    def set_epsilon(self, epsilon: float) -> "LightSB":
         """Change the noise level of a fitted bridge, keeping alpha, r and S of its mixture.
 
         The result solves the new problem only approximately: it is a start for ``fit`` with ``warm_start=True``, as used
