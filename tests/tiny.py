@@ -3,8 +3,16 @@
 TINY: dict[str, dict[str, object]] = {
     "light-sb": {"n_components": 5, "max_steps": 100, "random_state": 0},
     "powerwalk": {},
-    "pde-refiner": {},
+    "pde-refiner": {"n_steps": 3, "width": 8, "n_refinements": 1, "random_state": 0},
     "dadao": {},
     "koopman": {"n_centres": 30, "measure_preserving": "circle", "random_state": 0},
-    "spe": {"hidden_dim": 8, "n_channels": 4, "encoding_dim": 4, "rho_layers": 1, "n_layers": 1, "n_epochs": 1},
+    "spe": {
+        "hidden_dim": 8,
+        "n_channels": 4,
+        "encoding_dim": 4,
+        "rho_layers": 1,
+        "n_layers": 1,
+        "n_epochs": 1,
+        "random_state": 0,
+    },
 }

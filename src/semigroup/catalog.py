@@ -146,6 +146,7 @@ METHODS: tuple[Method, ...] = (
             "2308.05732",
         ),
         keywords="forecast a chaotic field, surrogate, neural PDE solver, flow, turbulence, uncertainty",
+        tour={"n_steps": 400, "random_state": 0},
     ),
     Method(
         slug="dadao",
@@ -205,6 +206,7 @@ METHODS: tuple[Method, ...] = (
             "n_epochs": 15,
             "batch_size": 32,
             "learning_rate": 2e-3,
+            "random_state": 0,
         },
     ),
 )

@@ -102,8 +102,9 @@ class GraphSet:
 
     def to(self, device: Any) -> GraphSet:
         """A copy on another device."""
-        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        return GraphSet(**{name: None if value is None else value.to(device) for name, value in values.items()})
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {name: None if v is None else v.to(device) for name, v in values.items()}
+        return GraphSet(**moved)
 
     def adjacency(self) -> sp.csr_array:
         """The block-diagonal adjacency matrix of the whole set."""

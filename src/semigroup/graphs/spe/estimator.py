@@ -121,10 +121,10 @@ class _GraphEstimator(Estimator):
         if len(found) == 0:
             raise ValueError("graphs leaves none for training beside those held out for validation")
         self.architecture_ = self._describe(found, n_outputs)
-        found = self._prepare(found)
         with _seeded(seed):
             network = self._build(self.architecture_)
         self.network_ = network
+        found = self._prepare(found)
         sampler = EpochSampler(len(found), self.batch_size, seed)
 
         def compute_loss(model: nn.Module, step: int, generator: torch.Generator) -> Tensor:
