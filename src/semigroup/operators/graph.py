@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -50,13 +51,17 @@ class Graph:
             numbers = wanted.astype(np.int64) if wanted.dtype.kind in "iu" else None
             unknown = wanted[:1] if numbers is None else wanted[(numbers < 0) | (numbers >= self.n_nodes)]
         else:
-            position = {str(node): i for i, node in enumerate(self.nodes)}
-            found = [position.get(str(node), -1) for node in wanted]
+            found = [self._position.get(str(node), -1) for node in wanted]
             numbers = np.array(found, dtype=np.int64)
             unknown = wanted[numbers < 0]
         if numbers is None or len(unknown):
             raise ValueError(f"{name} holds {unknown[0]!r}, which is no node of the graph ({self.n_nodes} nodes)")
         return numbers
+
+    @cached_property
+    def _position(self) -> dict[str, int]:
+        """Row number of each name, made once: a query must not cost a pass over all nodes."""
+        return {str(node): i for i, node in enumerate(self.names)}
 
 
 def as_graph(graph: Any, name: str = "graph", *, directed: bool | None = None, allow_negative: bool = False) -> Graph:
