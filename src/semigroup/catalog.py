@@ -129,6 +129,7 @@ METHODS: tuple[Method, ...] = (
             "1608.06054",
         ),
         keywords="personalized pagerank, recommendation, retrieval, link prediction, random walks, web and social graphs",
+        tour={"random_state": 0},
     ),
     Method(
         slug="pde-refiner",
@@ -146,7 +147,7 @@ METHODS: tuple[Method, ...] = (
             "2308.05732",
         ),
         keywords="forecast a chaotic field, surrogate, neural PDE solver, flow, turbulence, uncertainty",
-        tour={"n_steps": 400, "random_state": 0},
+        tour={"n_steps": 600, "width": 16, "learning_rate": 8e-3, "ema_decay": 0.98, "random_state": 0},
     ),
     Method(
         slug="dadao",

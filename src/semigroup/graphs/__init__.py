@@ -1,5 +1,6 @@
 """Graphs: encodings, rankings, clusters."""
 
+from semigroup.graphs.powerwalk import PowerWalk
 from semigroup.graphs.spe import (
     PEG,
     SPE,
@@ -18,6 +19,7 @@ __all__ = [
     "SPE",
     "AddEigenpairs",
     "BasisNet",
+    "PowerWalk",
     "RandomWalk",
     "RawEigenvectors",
     "SPEClassifier",
