@@ -46,7 +46,8 @@ def read(files: Sequence[Path]) -> FieldData:
 
     A file's arrays may be called ``times`` (n_frames,) and ``parameters`` (n_trajectories, n_parameters); the trajectories
     are the remaining one. From a single file every fifth trajectory is held out, or the last fifth of the frames where
-    there is one trajectory. Without files: 96 simulated trajectories of the Kuramoto-Sivashinsky equation, 6 longer ones held out.
+    there is one trajectory. Without files: 96 simulated trajectories of the Kuramoto-Sivashinsky equation, 6 longer ones
+    held out.
     """
     if not files:
         train = kuramoto_sivashinsky(96, n_frames=36, random_state=0)
