@@ -4,7 +4,7 @@ TINY: dict[str, dict[str, object]] = {
     "light-sb": {"n_components": 5, "max_steps": 100, "random_state": 0},
     "powerwalk": {"n_walks": 20, "random_state": 0},
     "pde-refiner": {"n_steps": 3, "width": 8, "n_refinements": 1, "random_state": 0},
-    "dadao": {},
+    "dadao": {"tol": 1e-3, "t_max": 200.0, "random_state": 0},
     "koopman": {"n_centres": 30, "measure_preserving": "circle", "random_state": 0},
     "spe": {
         "hidden_dim": 8,

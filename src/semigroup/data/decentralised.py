@@ -286,7 +286,7 @@ class LeastSquares(_RowObjective):
     Examples
     --------
     >>> objective = LeastSquares([[[1.0], [2.0]], [[1.0], [1.0]]], [[2.0, 4.0], [2.0, 2.0]])
-    >>> objective.mu, objective.smoothness, objective.optimum().round(6)
+    >>> round(objective.mu, 6), round(objective.smoothness, 6), objective.optimum().round(6)
     (2.0, 5.0, array([2.]))
     """
 

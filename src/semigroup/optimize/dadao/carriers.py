@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numba
 import numpy as np
@@ -36,6 +36,7 @@ from semigroup.optimize.dadao.schedule import Events
 __all__ = ["BatchCarrier", "Carrier", "EventCarrier", "arrays_of", "levels"]
 
 
+@runtime_checkable
 class Carrier(Protocol):
     """Holds the states of all workers and plays events on them."""
 
