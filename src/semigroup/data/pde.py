@@ -328,12 +328,14 @@ def _step(linear: np.ndarray, duration: float, solver_step: float) -> tuple[int,
     """
     n_steps = max(1, int(np.ceil(duration / solver_step - 1e-9))) if duration > 0 else 0
     step = duration / max(1, n_steps)
+    # Trajectories of the same equation share their weights.
+    distinct, row = np.unique(linear, axis=0, return_inverse=True)
     roots = np.exp(1j * np.pi * (np.arange(1, 33) - 0.5) / 32)
-    z = step * linear[..., None] + roots
+    z = step * distinct[..., None] + roots
     e = np.exp(z)
 
     def mean(values: np.ndarray) -> np.ndarray:
-        return step * values.mean(-1).real
+        return step * values.mean(-1).real[row]
 
     return n_steps, _Weights(
         whole=np.exp(step * linear),
