@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from semigroup.base import numpy_generator
 from semigroup.data.graph_sets import GraphSet, as_graph_set
@@ -34,7 +36,8 @@ def encoding_changes(
     r"""Relative change of an encoding between two random perturbations of a graph's weights, for each size of them.
 
     The weight of each edge becomes :math:`w (1 + \epsilon z)` with z standard normal, the same in both directions; the result
-    is :math:`\|PE - PE'\|_F / \|PE\|_F` for two independent draws, in float64, the encoder in evaluation mode.
+    is :math:`\|PE - PE'\|_F / \|PE\|_F` for two independent draws z, in float64, the encoder in evaluation mode. The draws are
+    the same at every level, so that only the size of the perturbation changes from one to the next.
 
     Parameters
     ----------
@@ -59,26 +62,24 @@ def encoding_changes(
     generator = numpy_generator(random_state)
     still = copy.deepcopy(encoder).double().eval()
     base = as_graph_set([graph])
+    n = int(base.n_nodes[0])
+    directions = torch.from_numpy(generator.standard_normal((2, n, n)))
     changes = []
     for noise in noise_levels:
-        drawn = [_perturbed(base, noise, generator, n_eigenvectors) for _ in range(2)]
+        drawn = [_perturbed(base, noise * direction, n_eigenvectors) for direction in directions]
         with torch.no_grad():
             first, second = (still.encode(one) for one in drawn)
         changes.append(float((first - second).norm() / first.norm()))
     return np.array(changes)
 
 
-def _perturbed(base: GraphSet, noise: float, generator: np.random.Generator, d: int | None) -> GraphSet:
+def _perturbed(base: GraphSet, change: Float[Tensor, "n n"], d: int | None) -> GraphSet:
     source, target = base.edge_index
-    n = int(base.n_nodes[0])
-    draws = torch.from_numpy(generator.standard_normal((n, n)))
-    factor = 1 + noise * draws[torch.minimum(source, target), torch.maximum(source, target)]
+    factor = 1 + change[torch.minimum(source, target), torch.maximum(source, target)]
     weight = factor if base.edge_weight is None else base.edge_weight.double() * factor
     moved = GraphSet(base.n_nodes, base.edge_index, edge_weight=weight)
     eigenvalues, eigenvectors = laplacian_eigenpairs(moved, d)
-    return GraphSet(
-        base.n_nodes, base.edge_index, edge_weight=weight, eigenvalues=eigenvalues, eigenvectors=eigenvectors
-    )
+    return replace(moved, eigenvalues=eigenvalues, eigenvectors=eigenvectors)
 
 
 def spe_bound(
