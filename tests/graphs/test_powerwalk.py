@@ -26,6 +26,7 @@ from semigroup.graphs.powerwalk import (
     decompose,
     decompose_by_pull,
     sample_fingerprints,
+    sample_fingerprints_on_device,
     top_entries,
 )
 from semigroup.jobs.powerwalk import political_blogs, read
@@ -357,6 +358,34 @@ def test_index_is_the_same_bit_by_bit_for_any_shards_and_workers(walks, tmp_path
             assert_same_index(plain, other)
 
 
+@pytest.mark.parametrize("walks", ["full-path", "end-point"])
+@given(
+    seed=st.integers(0, 2**62),
+    weighted=st.booleans(),
+    options=st.fixed_dictionaries(
+        {},
+        optional={
+            "max_length": st.integers(1, 9),
+            "max_entries": st.integers(1, 5),
+            "estimate": st.just("ratio"),
+            "min_in_degree": st.integers(1, 4),
+        },
+    ),
+)
+@settings(max_examples=20, deadline=None)
+def test_walks_on_a_torch_device_leave_the_same_fingerprints_bit_by_bit(walks, seed, weighted, options):
+    transitions = Transitions.from_adjacency(random_digraph(seed % 1000, n=12, weighted=weighted), 0.2)
+    if "min_in_degree" in options:
+        options = options | {"in_degree": np.bincount(transitions.indices, minlength=12)}
+    settings = {"alpha": 0.2, "n_walks": 7, "walks": walks, "seed": seed} | options
+    one = sample_fingerprints(transitions, np.arange(12), **settings)
+    other = sample_fingerprints_on_device(transitions, np.arange(12), device="cpu", **settings)
+    for name in ("indptr", "indices", "values", "dropped"):
+        left, right = getattr(one, name), getattr(other, name)
+        assert left.dtype == right.dtype
+        np.testing.assert_array_equal(left, right, err_msg=name)
+
+
 def test_index_folder_is_memory_mapped_and_used_again(tmp_path):
     graph = rmat(9, 4000, random_state=0)
     first = PowerWalk(index_dir=str(tmp_path / "index")).fit(graph)
@@ -388,7 +417,7 @@ def test_index_of_another_graph_or_alpha_is_refused(tmp_path):
 
 
 def test_stopped_build_goes_on_from_the_shards_that_are_finished(tmp_path, monkeypatch):
-    import semigroup.graphs.powerwalk as module
+    import semigroup.graphs.powerwalk.index as module
 
     graph = rmat(9, 4000, random_state=0)
     settings = {"shard_size": 64, "random_state": 0, "index_dir": str(tmp_path / "index")}
@@ -415,7 +444,7 @@ def test_stopped_build_goes_on_from_the_shards_that_are_finished(tmp_path, monke
 
 @pytest.mark.parametrize("on_disk", [False, True])
 def test_shard_of_a_lost_worker_is_built_again_and_no_other(on_disk, tmp_path, monkeypatch):
-    import semigroup.graphs.powerwalk as module
+    import semigroup.graphs.powerwalk.index as module
 
     graph = rmat(9, 4000, random_state=0)
     sample, started = module.sample_fingerprints, []
@@ -435,7 +464,7 @@ def test_shard_of_a_lost_worker_is_built_again_and_no_other(on_disk, tmp_path, m
 
 
 def test_build_gives_up_when_every_worker_dies_and_at_once_on_an_error_in_the_work(monkeypatch):
-    import semigroup.graphs.powerwalk as module
+    import semigroup.graphs.powerwalk.index as module
 
     for error, n_tries in ((BrokenProcessPool("killed"), 3), (MemoryError("too large"), 1)):
         tries = []
@@ -496,6 +525,7 @@ def test_model_folder_with_another_graph_is_refused(tmp_path):
         ("direction", "sideways"),
         ("dangling", "lost"),
         ("estimate", "biased"),
+        ("device", "abacus"),
     ],
 )
 def test_bad_option_is_refused_by_name(option, value, tmp_path):
