@@ -337,6 +337,7 @@ class LightSB(Estimator):
     ----------
     n_components : int, optional
         Number K of components of the potential. By default 50, or a tenth of the target's rows if that is fewer.
+        Cross-validate it with `score`.
     epsilon : float or "auto"
         Noise level, in squared units of the data: a point wanders ``sqrt(epsilon)`` a coordinate on its way. "auto" is
         0.1 times the squared mean of the columns' standard deviations, over both samples together.
@@ -777,15 +778,15 @@ class LightSB(Estimator):
         rng: np.random.Generator,
     ) -> Potential:
         """The potential that training starts from, in the shifted and scaled coordinates."""
-        distinct = np.unique(target, axis=0)
-        K = min(50, max(1, len(distinct) // 10)) if self.n_components is None else self.n_components
+        K = min(50, max(1, len(target) // 10)) if self.n_components is None else self.n_components
         if self.warm_start and hasattr(self, "centers_"):
             return self._warm_start(K, target.shape[1], shift, scale, epsilon)
-        if len(distinct) < K:
+        drawn = _draw_distinct(target, K, rng)
+        if len(drawn) < K and self.n_components is not None:
             raise ValueError(
-                f"n_components must be at most the number of distinct target rows to train on, {len(distinct)}, got {K}"
+                f"n_components must be at most the number of distinct target rows to train on, {len(drawn)}, got {K}"
             )
-        centers = torch.from_numpy(rng.choice(distinct, K, replace=False))
+        centers, K = torch.from_numpy(drawn), len(drawn)
         return Potential(
             log_weights=torch.full((K,), -math.log(K), dtype=centers.dtype),
             centers=centers,
@@ -864,6 +865,20 @@ def _recenter(potential: Potential, shift: Float[Tensor, " dim"]) -> Potential:
     # log of each term of c at the new origin, which is the old point `shift`
     logits = component_logits(potential, shift[None, :])[0]
     return Potential(logits, potential.centers + moved, potential.variances, potential.rotations, potential.epsilon)
+
+
+def _draw_distinct(
+    rows: Float[np.ndarray, "n dim"], count: int, rng: np.random.Generator
+) -> Float[np.ndarray, "drawn dim"]:
+    """`count` different rows at random, or all different ones if there are fewer."""
+    order, size = rng.permutation(len(rows)), count
+    while True:
+        # Sorting all rows would cost more than many steps of training; as many as are wanted will mostly do.
+        chosen = rows[order[:size]]
+        first_seen = np.unique(chosen, axis=0, return_index=True)[1]
+        if len(first_seen) >= count or size >= len(rows):
+            return chosen[np.sort(first_seen)[:count]]
+        size *= 4
 
 
 def _by_blocks(function: Callable[[Tensor], Tensor], rows: Tensor, row_size: int) -> Tensor:
