@@ -637,6 +637,19 @@ def test_unknown_types_are_refused_at_prediction():
         model.predict([single()])
 
 
+def test_type_that_only_held_out_graphs_have_is_known():
+    graphs = [single(x=torch.tensor([0, 1, number])) for number in range(20)]
+    model = SPERegressor(random_state=0, **(TINY | {"validation_fraction": 0.5})).fit(graphs, range(20))
+    assert np.isfinite(model.predict(graphs)).all()
+
+
+def test_atom_of_the_vocabulary_that_no_training_molecule_has_can_be_predicted():
+    molecules = zinc_7k()
+    plain = np.flatnonzero([int(molecules.graphs.select([i]).node_features.max()) < 6 for i in range(60)])
+    model = SPERegressor(random_state=0, **TINY).fit(molecules.graphs.select(plain), molecules.y[plain])
+    assert np.isfinite(model.predict(molecules.graphs.select(range(60)))).all()
+
+
 def test_prediction_before_fit_is_refused():
     with pytest.raises(ValueError, match="call fit first"):
         SPERegressor().predict([nx.path_graph(3)])

@@ -47,6 +47,8 @@ class GraphSet:
     eigenvalues : Tensor of shape (graphs, d) or None
     eigenvectors : Tensor of shape (nodes, d) or None
         Eigenpairs of the normalised Laplacian, ascending, padded with zeros where a graph has fewer than d nodes.
+    node_types, edge_types : tuple of int or None
+        Sizes of the vocabularies of integer features, one a column, where they are known beyond what occurs here.
     """
 
     n_nodes: Tensor
@@ -56,6 +58,8 @@ class GraphSet:
     edge_weight: Tensor | None = None
     eigenvalues: Tensor | None = None
     eigenvectors: Tensor | None = None
+    node_types: tuple[int, ...] | None = None
+    edge_types: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.n_nodes)
@@ -98,12 +102,14 @@ class GraphSet:
             _rows(self.edge_weight, edges),
             _rows(self.eigenvalues, chosen),
             _rows(self.eigenvectors, nodes),
+            self.node_types,
+            self.edge_types,
         )
 
     def to(self, device: Any) -> GraphSet:
         """A copy on another device."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        moved: dict[str, Any] = {name: None if v is None else v.to(device) for name, v in values.items()}
+        moved: dict[str, Any] = {n: v.to(device) if isinstance(v, Tensor) else v for n, v in values.items()}
         return GraphSet(**moved)
 
     def adjacency(self) -> sp.csr_array:
@@ -204,7 +210,7 @@ def _lay_end_to_end(pieces: Sequence[GraphSet], name: str) -> GraphSet:
     n_nodes = torch.cat([piece.n_nodes for piece in pieces])
     starts = (n_nodes.cumsum(0) - n_nodes).tolist()
     edge_index = torch.cat([piece.edge_index + start for piece, start in zip(pieces, starts)], dim=1)
-    joined: dict[str, Tensor | None] = {}
+    joined: dict[str, Any] = {}
     for what in ("node_features", "edge_features", "edge_weight", "eigenvalues", "eigenvectors"):
         parts = [getattr(piece, what) for piece in pieces]
         if what.startswith("edge"):  # a graph without edges has no edge features to show

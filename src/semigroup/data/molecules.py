@@ -22,6 +22,7 @@ ATOM_NAMES = (
 )  # fmt: skip
 _ATOM_NUMBER = {name: number for number, name in enumerate(ATOM_NAMES)}
 OTHER_ATOM = len(ATOM_NAMES)
+N_BOND_TYPES = 4  # 1, 2 and 3; 0 is free
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,14 @@ def graphs_from_arrays(arrays: dict[str, np.ndarray], name: str) -> GraphSet:
     both = torch.cat([ends, ends.flip(0)], dim=1)
     molecule = torch.arange(len(n_bonds)).repeat_interleave(n_bonds).repeat(2)
     order = torch.argsort(molecule, stable=True)
-    return GraphSet(n_atoms, both[:, order], atom[:, None], bond.repeat(2)[order][:, None])
+    return GraphSet(
+        n_atoms,
+        both[:, order],
+        atom[:, None],
+        bond.repeat(2)[order][:, None],
+        node_types=(max(OTHER_ATOM, int(atom.max())) + 1,),
+        edge_types=(max(N_BOND_TYPES, (int(bond.max()) if len(bond) else 0) + 1),),
+    )
 
 
 def graphs_from_smiles(smiles: Sequence[str], name: str = "smiles") -> GraphSet:

@@ -111,6 +111,8 @@ class _GraphEstimator(Estimator):
         found = as_graph_set(graphs)
         if len(found) != len(targets):
             raise ValueError(f"y must have one row a graph ({len(found)}), got {len(targets)}")
+        # Before any graph is held out: a type that only those have is known too.
+        self.architecture_ = self._describe(found, n_outputs)
         seed = seed_from(self.random_state)
         if validation is None and self.validation_fraction > 0:
             held_out = round(self.validation_fraction * len(found))
@@ -120,7 +122,6 @@ class _GraphEstimator(Estimator):
                 found, targets = found.select(order[held_out:]), targets[order[held_out:]]
         if len(found) == 0:
             raise ValueError("graphs leaves none for training beside those held out for validation")
-        self.architecture_ = self._describe(found, n_outputs)
         with _seeded(seed):
             network = self._build(self.architecture_)
         self.network_ = network
@@ -194,8 +195,8 @@ class _GraphEstimator(Estimator):
         largest = int(graphs.n_nodes.max())
         if graphs.eigenvalues is not None:
             largest = min(largest, graphs.eigenvalues.shape[1])
-        node_types, n_node_features = _feature_kind(graphs.node_features)
-        edge_types, n_edge_features = _feature_kind(graphs.edge_features)
+        node_types, n_node_features = _feature_kind(graphs.node_features, graphs.node_types)
+        edge_types, n_edge_features = _feature_kind(graphs.edge_features, graphs.edge_types)
         return {
             "n_outputs": n_outputs,
             "n_eigenvectors": largest if self.n_eigenvectors is None else int(self.n_eigenvectors),
@@ -640,12 +641,13 @@ def _decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any
     ]
 
 
-def _feature_kind(rows: Tensor | None) -> tuple[list[int] | None, int | None]:
-    """Sizes of the vocabularies of integer columns, or the number of floating ones."""
+def _feature_kind(
+    rows: Tensor | None, vocabulary: tuple[int, ...] | None = None
+) -> tuple[list[int] | None, int | None]:
+    """Sizes of the vocabularies of integer columns (at least those given), or the number of floating columns."""
     if rows is None:
         return None, None
     if rows.is_floating_point():
         return None, rows.shape[1]
-    if len(rows) == 0:
-        return [1] * rows.shape[1], None
-    return [int(size) + 1 for size in rows.amax(0)], None
+    found = [int(largest) + 1 for largest in rows.amax(0)] if len(rows) else [1] * rows.shape[1]
+    return [max(pair) for pair in zip(found, vocabulary or found)], None
