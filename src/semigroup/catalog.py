@@ -164,6 +164,7 @@ METHODS: tuple[Method, ...] = (
             "2208.00779",
         ),
         keywords="decentralised training, gossip, consensus, agreement of workers, federated, asynchronous",
+        tour={"random_state": 0},
     ),
     Method(
         slug="koopman",
@@ -188,7 +189,7 @@ METHODS: tuple[Method, ...] = (
         name="Stable and expressive positional encodings",
         target="semigroup.graphs.spe:SPERegressor",
         job="Give graph networks positional encodings that do not jump when the graph changes a little.",
-        takes="graphs with a target each (CSV with SMILES, npz, PyG data, networkx)",
+        takes="graphs with a target each (a table with SMILES, npz; in Python also PyG data and networkx)",
         gives="positional encodings of the nodes, and a graph regressor built on them",
         paper=Paper(
             "On the Stability of Expressive Positional Encodings for Graphs",
