@@ -1,5 +1,6 @@
 """Stable positional encodings: mathematics, invariance, quality, refusals, storage."""
 
+import signal
 import warnings
 from pathlib import Path
 
@@ -497,6 +498,27 @@ def test_same_seed_gives_the_same_model_and_another_seed_another():
     )
     np.testing.assert_array_equal(first, second)
     assert not np.array_equal(first, other)
+
+
+def test_stopped_training_goes_on_to_the_same_model(tmp_path, monkeypatch):
+    molecules = zinc_7k()
+    graphs, y = molecules.graphs.select(range(40)), molecules.y[:40]
+    options = TINY | {"random_state": 0, "batch_size": 8, "n_epochs": 3, "dropout": 0.1}
+    expected = SPERegressor(**options).fit(graphs, y).predict(graphs)
+    original = SPERegressor._outputs
+    calls = []
+
+    def interrupted(self, network, found):
+        calls.append(1)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return original(self, network, found)
+
+    monkeypatch.setattr(SPERegressor, "_outputs", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        SPERegressor(**options).fit(graphs, y, checkpoint_dir=tmp_path)
+    model = SPERegressor(**options).fit(graphs, y, checkpoint_dir=tmp_path, resume=True)
+    np.testing.assert_array_equal(model.predict(graphs), expected)
 
 
 def test_global_generator_is_left_as_it_was():

@@ -94,7 +94,8 @@ def spe_is_stable_where_signnet_and_basisnet_jump(scale: Scale) -> Measurement:
         first = 1 if name == "SPE" else 2
         slopes[label] = np.array([slope(levels[first:], run[first:]) for run in runs])
         changes[label] = np.exp(np.log(runs).mean(0))
-        ax.loglog(levels, changes[label], marker=MARKERS[number], color=COLORS[number], label=label)
+        style = {"linestyle": ("-", "--", "-.", ":", "-")[number], "marker": MARKERS[number], "color": COLORS[number]}
+        ax.loglog(levels, changes[label], label=label, **style)
         table.append(
             {"encoding": label, "slope": slopes[label].mean(), "slope_std": slopes[label].std(ddof=1)}
             | {f"change_at_{level:.0e}": change for level, change in zip(levels, changes[label])}

@@ -302,14 +302,15 @@ class _GraphEstimator(Estimator):
 
     def _outputs(self, network: nn.Module, graphs: GraphSet) -> Tensor:
         """The network's outputs on the CPU."""
-        outputs: list[Tensor] = []
-        order = torch.cat([index for index, batch in self._batches(graphs)])
         device = next(network.parameters()).device
         network.eval()
+        order, outputs = [], []
         with torch.no_grad():
-            outputs = [network(batch.to(device)).cpu() for _, batch in self._batches(graphs)]
+            for index, batch in self._batches(graphs):
+                order.append(index)
+                outputs.append(network(batch.to(device)).cpu())
         result = torch.cat(outputs)
-        return torch.empty_like(result).index_copy(0, order, result)
+        return torch.empty_like(result).index_copy(0, torch.cat(order), result)
 
     def _batches(self, graphs: GraphSet) -> Iterator[tuple[Tensor, GraphSet]]:
         """Batches of graphs of like size, with their numbers."""
