@@ -118,6 +118,10 @@ def _task_from_table(graph: Graph, table: pd.DataFrame, path: Path) -> Task:
 
 def perform(estimator: DADAO, data: Task, context: Context) -> Outcome:
     """Run DADAO at its own and at the optimal rates and the baselines, and compare what each sends."""
+    if estimator.carrier == "processes":
+        raise ValueError(
+            "carrier='processes' is for a program of one's own that torchrun starts; a run takes 'events' or 'batches'"
+        )
     problem = data.problem
     started = time.perf_counter()
     result = estimator.minimize(

@@ -364,9 +364,10 @@ class _Run:
         """Be one worker among others until the last interval, then share the iterates and judge them."""
         with connect(self.problem, timeout) as connection:
             rank, first = connection.rank, 0
-            # Without a random_state every process drew its own seed and start: all take those of worker 0.
-            shared = connection.gather(torch.tensor([self.seed]))
-            self.seed = int(shared[0])
+            # All take the seed, the start and the rates of worker 0: without a random_state every process drew its own, and
+            # on another machine eigenvalues differ in their last digit, which is enough for another list of events.
+            self.seed = int(connection.gather(torch.tensor([self.seed]))[0])
+            self.schedule = self.schedule.with_rates(connection.gather(torch.from_numpy(self.schedule.flat))[0].numpy())
             state = connection.gather(torch.from_numpy(state))[0].numpy()
             before = np.empty((0, state.shape[2]))
             start = state[:, 0].copy()

@@ -4,10 +4,21 @@ Every worker derives the same event list from the shared seed and plays its own 
 one else. A communication is one exchange with the partner, who waits for nothing but it: there is no barrier and no server, and
 a worker may run ahead of those that it has no edge event with. A worker that dies is noticed by the first partner that waits
 for it, written into the rendezvous store under its name, and so named by everyone else when they stop in turn.
+
+The program that ``torchrun --nproc-per-node 4 program.py`` starts builds the same problem in every process; of gradient functions
+each calls its own only::
+
+    oracles = GradientOracles(functions, n_features=10, mu=0.1, smoothness=3.0)
+    result = DADAO(carrier="processes", rates="optimal", random_state=0, t_max=500).minimize(
+        DecentralisedProblem(graph, oracles), checkpoint_dir="state"
+    )
+
+Every process gets the whole result. Over several machines, torchrun's ``--nnodes`` and ``--rdzv-endpoint`` apply.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -119,9 +130,8 @@ class Connection:
         except RuntimeError:
             dead = 0  # the store lies with worker 0 where no launcher holds it
         name = self.names[dead]
-        text = (
-            f"worker {dead} ('{name}') no longer answers: it died, or its machine cannot be reached (time {time:.3f})"
-        )
+        when = f"time {time:.3f}" if math.isfinite(time) else "while the results were exchanged"
+        text = f"worker {dead} ('{name}') no longer answers: it died, or its machine cannot be reached ({when})"
         return WorkerDied(text, dead, time)
 
 

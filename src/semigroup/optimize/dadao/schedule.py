@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -56,6 +56,16 @@ class Schedule:
     def communications_per_time(self) -> float:
         """Expected communications of the network a unit of time, averaged over the cycle."""
         return float(np.mean([r.total for r in self.rates]))
+
+    @property
+    def flat(self) -> Float[np.ndarray, " k"]:
+        """The period and all rates, one network after the other."""
+        return np.concatenate([[self.period], *(r.rates for r in self.rates)])
+
+    def with_rates(self, flat: Float[np.ndarray, " k"]) -> Schedule:
+        """The same networks with the period and the rates of another's `flat`."""
+        parts = np.split(flat[1:], np.cumsum([len(r.rates) for r in self.rates])[:-1])
+        return Schedule(tuple(replace(r, rates=part) for r, part in zip(self.rates, parts)), float(flat[0]))
 
     def events(self, seed: int, interval: int, duration: float, batch_size: int) -> Events:
         """The events of one interval, in order: a function of the seed and the interval's number.
