@@ -335,7 +335,7 @@ def test_training_stops_early_and_keeps_the_best_held_out_step(clouds):
 
 
 def test_stopped_training_resumes_to_the_same_bridge(clouds, tmp_path, monkeypatch):
-    monkeypatch.setattr("semigroup.densities.light_sb.CHECKPOINT_EVERY", 20)
+    monkeypatch.setattr("semigroup.densities.light_sb.estimator.CHECKPOINT_EVERY", 20)
     options = {"n_components": 3, "epsilon": 0.5, "validation_fraction": 0.0, "random_state": 0}
     LightSB(max_steps=40, **options).fit(*clouds, checkpoint_dir=tmp_path)
     resumed = LightSB(max_steps=60, **options).fit(*clouds, checkpoint_dir=tmp_path, resume=True)
@@ -434,7 +434,7 @@ def test_torch_in_gives_torch_out_of_the_same_type(bridge, clouds):
 
 def test_long_inputs_are_worked_through_in_blocks_with_the_same_result(bridge, clouds, monkeypatch):
     whole = bridge.transport_covariance(clouds[0]), bridge.marginal_log_density(clouds[0], clouds[1])
-    monkeypatch.setattr("semigroup.densities.light_sb.BLOCK_SIZE", 64)
+    monkeypatch.setattr("semigroup.densities.light_sb.estimator.BLOCK_SIZE", 64)
     np.testing.assert_allclose(bridge.transport_covariance(clouds[0]), whole[0], rtol=1e-12)
     np.testing.assert_allclose(bridge.marginal_log_density(clouds[0], clouds[1]), whole[1], rtol=1e-12)
 

@@ -1,61 +1,15 @@
-"""Light Schrödinger Bridge: the entropic transport plan between two point clouds as an explicit Gaussian mixture.
-
-For whoever holds two unpaired samples, cells at two times or latent codes of two kinds of images, and wants to know
-where a point of the first goes in the second, with what spread and along which path. The plan is learnt by minimising
-one loss without simulation, pairing or inner problem, in seconds to minutes on a CPU, and is then known for new points
-too: density, mean, covariance and samples, and the drift of the diffusion that bridges the clouds, all in closed form.
-
-The problem. Among all couplings of p0 and p1, entropic optimal transport takes the one that minimises the expected
-``|x0 - x1|^2 / 2`` minus epsilon times the entropy; it joins the ends of the Schrödinger bridge, the process from p0 to
-p1 that is closest to ``dX = sqrt(epsilon) dW`` on [0, 1]. It has the form ``pi(x1 | x0) ~ exp(<x0, x1> / epsilon) v(x1)``.
-
-The model. ``v(x1) = sum_k alpha_k N(x1 | r_k, epsilon S_k)``. Completing squares gives
-
-    c(x0)         = sum_k alpha_k exp((x0' S_k x0 + 2 r_k' x0) / (2 epsilon))           normaliser
-    pi(x1 | x0)   = sum_k w_k(x0) N(x1 | r_k + S_k x0, epsilon S_k),   w_k(x0) ~ the k-th term of c
-    L             = E_p0 log c(x0) - E_p1 log v(x1)                                     loss
-
-and ``KL(plan || pi) = L - L(optimum)`` for the plan's own first marginal, hence samples of p0 and p1 suffice.
-
-The process. With ``G_k(t) = (t S_k + (1 - t) I)^-1`` the drift of the bridge is
-
-    g(x, t)       = sum_k w_k(x, t) G_k ((S_k - I) x + r_k)
-    log w_k(x, t) = log alpha_k + log|G_k| / 2 + (x' (S_k - I) G_k x + 2 x' G_k r_k - t r_k' G_k r_k) / (2 epsilon)
-
-up to a constant in k. This is the paper's expression with the terms that grow like 1 / (1 - t) cancelled by hand, so it is
-accurate up to the end of the interval. At t = 0 it is the barycentric map: ``g(x, 0) = E[x1 | x] - x``.
-
-Symbols, with the paper's letter beside each name:
-
-    log_weights    log alpha   (K,)        log-weights of the components; defined up to a common constant
-    centers        r           (K, D)      centres of the components
-    variances      S           (K, D)      eigenvalues of the S_k: their diagonals, unless there are rotations
-    rotations      -           (K, D, D)   eigenvectors of full S_k, in columns
-    epsilon        epsilon                 noise level, in squared units of the data
-
-The variant of the follow-up (loss="matching") fits the same model by regressing its drift on that of Brownian bridges
-between the points of any coupling. It has the same minimiser and noisier gradients.
-
-References
-----------
-Korotin, A., Gushchin, N. and Burnaev, E. (2024). Light Schrödinger Bridge. ICLR. arXiv:2310.01174.
-Gushchin, N., Kholkin, S., Burnaev, E. and Korotin, A. (2024). Light and Optimal Schrödinger Bridge Matching. ICML.
-arXiv:2402.03207.
-"""
+"""The estimator."""
 
 import math
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import cdist
+from jaxtyping import Float
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
@@ -70,260 +24,27 @@ from semigroup.base import (
     seed_from,
     torch_generator,
 )
+from semigroup.densities.light_sb.learning import LightPotential, kl_loss, matching_loss, minibatch_assignment
+from semigroup.densities.light_sb.potential import (
+    Potential,
+    conditional_covariance,
+    conditional_mean,
+    drift,
+    log_conditional,
+    log_normalizer,
+    log_potential,
+    recenter,
+    sample_conditional,
+)
 from semigroup.sde import brownian_bridge, euler_maruyama
 from semigroup.training import train
 
-__all__ = [
-    "LightPotential",
-    "LightSB",
-    "Potential",
-    "component_logits",
-    "conditional_covariance",
-    "conditional_mean",
-    "drift",
-    "kl_loss",
-    "log_conditional",
-    "log_normalizer",
-    "log_potential",
-    "matching_loss",
-    "sample_conditional",
-]
+__all__ = ["LightSB"]
 
 EVALUATE_EVERY = 100
 CHECKPOINT_EVERY = 1000
-# The published training stops short of t = 1, where the regression target of matching has infinite variance.
-LAST_MATCHING_TIME = 0.99
 # Intermediate results of inference are cut into blocks of rows of about this many numbers (64 MB).
 BLOCK_SIZE = 2**23
-
-
-# --- the model in closed form --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Potential:
-    """The adjusted Schrödinger potential ``v = sum_k alpha_k N(r_k, epsilon S_k)``; symbols in the module's table."""
-
-    log_weights: Float[Tensor, " component"]
-    centers: Float[Tensor, "component dim"]
-    variances: Float[Tensor, "component dim"]
-    rotations: Float[Tensor, "component dim dim"] | None
-    epsilon: float
-
-    def to(self, device: torch.device | str) -> "Potential":
-        """The same potential on a device."""
-        return Potential(
-            self.log_weights.to(device),
-            self.centers.to(device),
-            self.variances.to(device),
-            None if self.rotations is None else self.rotations.to(device),
-            self.epsilon,
-        )
-
-
-def log_potential(potential: Potential, x1: Float[Tensor, "batch dim"]) -> Float[Tensor, " batch"]:
-    """``log v(x1)``."""
-    precision = 1 / (potential.epsilon * potential.variances)
-    weighted = _multiply(precision, potential.rotations, potential.centers)
-    # |x - r|^2 in the metric of the component, expanded so that it costs matrix products and no (batch, K, D) array.
-    distances = (
-        _quadratic(x1, precision, potential.rotations) - 2 * x1 @ weighted.T + (potential.centers * weighted).sum(-1)
-    )
-    logdet = (2 * math.pi * potential.epsilon * potential.variances).log().sum(-1)
-    return torch.logsumexp(potential.log_weights - (distances + logdet) / 2, dim=-1)
-
-
-def component_logits(potential: Potential, x0: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch component"]:
-    """Logarithms of the terms of c(x0); their softmax are the weights of the plan's components."""
-    exponent = _quadratic(x0, potential.variances, potential.rotations) / 2 + x0 @ potential.centers.T
-    return potential.log_weights + exponent / potential.epsilon
-
-
-def log_normalizer(potential: Potential, x0: Float[Tensor, "batch dim"]) -> Float[Tensor, " batch"]:
-    """``log c(x0)``."""
-    return torch.logsumexp(component_logits(potential, x0), dim=-1)
-
-
-def log_conditional(
-    potential: Potential, x0: Float[Tensor, "batch dim"], x1: Float[Tensor, "batch dim"]
-) -> Float[Tensor, " batch"]:
-    """``log pi(x1 | x0)`` of each pair of rows."""
-    return (x0 * x1).sum(-1) / potential.epsilon + log_potential(potential, x1) - log_normalizer(potential, x0)
-
-
-def drift(
-    potential: Potential, x: Float[Tensor, "batch dim"], t: Float[Tensor, ""] | Float[Tensor, " batch"]
-) -> Float[Tensor, "batch dim"]:
-    """Drift g(x, t) of the bridge, by the formula at the top of the module; one time for all rows, or one a row."""
-    S, Q = potential.variances, potential.rotations
-    t = t.reshape(-1, 1, 1) if t.ndim else t
-    G = 1 / (t * S + (1 - t))
-    # Row, component and axis; with rotations x and r are seen along the component's own axes.
-    y = x[:, None, :] if Q is None else torch.einsum("bd,kde->bke", x, Q)
-    r = potential.centers if Q is None else torch.einsum("kd,kde->ke", potential.centers, Q)
-    stretch, pull = (S - 1) * G, G * r
-    quadratic = _contract(y * y, stretch) + 2 * _contract(y, pull) - (t * pull * r).sum(-1)
-    w = torch.softmax(potential.log_weights + G.log().sum(-1) / 2 + quadratic / (2 * potential.epsilon), dim=-1)
-    if Q is None:
-        return x * _mix(w, stretch) + _mix(w, pull)
-    return torch.einsum("bke,kde->bd", w[:, :, None] * (stretch * y + pull), Q)
-
-
-def conditional_mean(potential: Potential, x0: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
-    """``E[x1 | x0]``, the barycentric map."""
-    return x0 + drift(potential, x0, torch.zeros((), dtype=x0.dtype, device=x0.device))
-
-
-def conditional_covariance(potential: Potential, x0: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim dim"]:
-    """``Cov[x1 | x0]``: the mean of the components' covariances plus the covariance of their means."""
-    w = torch.softmax(component_logits(potential, x0), dim=-1)
-    S = _dense(potential.variances, potential.rotations)
-    means = potential.centers + torch.einsum("kde,be->bkd", S, x0)
-    gaps = means - torch.einsum("bk,bkd->bd", w, means)[:, None, :]
-    within = potential.epsilon * torch.einsum("bk,kde->bde", w, S)
-    return within + torch.einsum("bkd,bke->bde", w[:, :, None] * gaps, gaps)
-
-
-def sample_conditional(
-    potential: Potential, x0: Float[Tensor, "batch dim"], generator: torch.Generator
-) -> Float[Tensor, "batch dim"]:
-    """One draw of the plan for each row: first the component, then the Gaussian."""
-    probabilities = torch.softmax(component_logits(potential, x0), dim=-1)
-    chosen = torch.multinomial(probabilities, 1, generator=generator)[:, 0]
-    noise = torch.randn(x0.shape, generator=generator, dtype=x0.dtype, device=x0.device)
-    spread = (potential.epsilon * potential.variances).sqrt()
-    if potential.rotations is None:
-        return potential.centers[chosen] + potential.variances[chosen] * x0 + spread[chosen] * noise
-    moves = torch.empty_like(x0)
-    for k in chosen.unique().tolist():  # one matrix product a component, rather than one rotation a row in memory
-        rows, Q = chosen == k, potential.rotations[k]
-        moves[rows] = (potential.variances[k] * (x0[rows] @ Q) + spread[k] * noise[rows]) @ Q.T
-    return potential.centers[chosen] + moves
-
-
-def _quadratic(
-    x: Float[Tensor, "batch dim"], values: Float[Tensor, "component dim"], rotations: Tensor | None
-) -> Float[Tensor, "batch component"]:
-    """``x' Q_k diag(values_k) Q_k' x`` of every row and component."""
-    if rotations is None:
-        return (x * x) @ values.T
-    return (torch.einsum("bd,kde->bke", x, rotations).square() * values).sum(-1)
-
-
-def _multiply(
-    values: Float[Tensor, "component dim"], rotations: Tensor | None, r: Float[Tensor, "component dim"]
-) -> Float[Tensor, "component dim"]:
-    """``Q_k diag(values_k) Q_k' r_k`` of every component."""
-    if rotations is None:
-        return values * r
-    return torch.einsum("kde,ke->kd", rotations, values * torch.einsum("kde,kd->ke", rotations, r))
-
-
-def _dense(values: Float[Tensor, "component dim"], rotations: Tensor | None) -> Float[Tensor, "component dim dim"]:
-    """``Q_k diag(values_k) Q_k'`` of every component."""
-    if rotations is None:
-        return torch.diag_embed(values)
-    return (rotations * values[:, None, :]) @ rotations.mT
-
-
-def _contract(
-    y: Float[Tensor, "batch #component dim"],
-    values: Float[Tensor, "component dim"] | Float[Tensor, "batch component dim"],
-) -> Float[Tensor, "batch component"]:
-    """``sum_d y values``: a matrix product where neither factor has all three axes."""
-    return y[:, 0] @ values.T if y.shape[1] == 1 and values.ndim == 2 else (y * values).sum(-1)
-
-
-def _mix(
-    w: Float[Tensor, "batch component"],
-    values: Float[Tensor, "component dim"] | Float[Tensor, "batch component dim"],
-) -> Float[Tensor, "batch dim"]:
-    """``sum_k w_k values_k``."""
-    return w @ values if values.ndim == 2 else torch.einsum("bk,bkd->bd", w, values)
-
-
-# --- learning ------------------------------------------------------------------------------------------------------
-
-
-class LightPotential(nn.Module):
-    """The trainable potential; calling it gives the `Potential`.
-
-    Trained are ``epsilon log alpha``, r, ``log S`` and, for full covariances, skew matrices A_k whose Cayley transforms
-    ``(I + A_k)^-1 (I - A_k)`` rotate the axes. Every covariance is within reach, since the one kind of rotation that
-    the transform leaves out (eigenvalue -1) differs from one that it reaches by signs of columns, which S does not see.
-
-    Parameters
-    ----------
-    start : Potential
-        Where training starts.
-    covariance : {"scalar", "diagonal", "full"}
-        What the S_k may be: multiples of the identity, diagonal, or any symmetric positive definite matrices.
-    """
-
-    def __init__(self, start: Potential, covariance: str) -> None:
-        super().__init__()
-        self.epsilon, (n_components, dim) = start.epsilon, start.centers.shape
-        # The published scaling: a step of the optimiser moves log alpha by 1 / epsilon.
-        self.scaled_log_weights = nn.Parameter(start.epsilon * start.log_weights)
-        self.centers = nn.Parameter(start.centers.clone())
-        free = start.variances[:, :1] if covariance == "scalar" else start.variances
-        self.log_variances = nn.Parameter(free.log())
-        self.base: Tensor | None
-        self.register_buffer("base", None)
-        if covariance == "full":
-            identity = torch.eye(dim, dtype=start.centers.dtype, device=start.centers.device)
-            self.base = (identity.repeat(n_components, 1, 1) if start.rotations is None else start.rotations).clone()
-            self.skew = nn.Parameter(start.centers.new_zeros(n_components, dim * (dim - 1) // 2))
-
-    def forward(self) -> Potential:
-        """The potential at the present parameters."""
-        return Potential(
-            log_weights=self.scaled_log_weights / self.epsilon,
-            centers=self.centers,
-            variances=self.log_variances.exp().expand_as(self.centers),
-            rotations=None if self.base is None else self.base @ self._turn(self.base),
-            epsilon=self.epsilon,
-        )
-
-    def _turn(self, like: Tensor) -> Float[Tensor, "component dim dim"]:
-        """Cayley transforms of the skew matrices."""
-        dim = like.shape[-1]
-        i, j = torch.tril_indices(dim, dim, -1, device=like.device)
-        A = torch.zeros_like(like)
-        A[:, i, j] = self.skew
-        A = A - A.mT
-        identity = torch.eye(dim, dtype=like.dtype, device=like.device)
-        return torch.linalg.solve(identity + A, identity - A)
-
-
-def kl_loss(
-    potential: Potential, x0: Float[Tensor, "batch0 dim"], x1: Float[Tensor, "batch1 dim"]
-) -> Float[Tensor, ""]:
-    """``E log c(x0) - E log v(x1)``: the KL divergence from the true plan, up to a constant of the data."""
-    return log_normalizer(potential, x0).mean() - log_potential(potential, x1).mean()
-
-
-def matching_loss(
-    potential: Potential,
-    x0: Float[Tensor, "batch dim"],
-    x1: Float[Tensor, "batch dim"],
-    generator: torch.Generator,
-) -> Float[Tensor, ""]:
-    """Squared error of the drift against that of Brownian bridges between coupled rows (the follow-up's loss)."""
-    t = LAST_MATCHING_TIME * torch.rand(len(x0), generator=generator, dtype=x0.dtype, device=x0.device)
-    noise = torch.randn(x0.shape, generator=generator, dtype=x0.dtype, device=x0.device)
-    s = t[:, None]
-    x = (1 - s) * x0 + s * x1 + (potential.epsilon * s * (1 - s)).sqrt() * noise
-    return (drift(potential, x, t) - (x1 - x) / (1 - s)).square().sum(-1).mean()
-
-
-def _minibatch_assignment(x0: Float[Tensor, "batch dim"], x1: Float[Tensor, "batch dim"]) -> Int[Tensor, " batch"]:
-    """The row of `x1` for each row of `x0` under optimal transport within the batch."""
-    cost = cdist(x0.cpu().numpy(), x1.cpu().numpy(), "sqeuclidean")
-    return torch.from_numpy(linear_sum_assignment(cost)[1]).to(x0.device)
-
-
-# --- the estimator -------------------------------------------------------------------------------------------------
 
 
 class LightSB(Estimator):
@@ -805,7 +526,7 @@ class LightSB(Estimator):
             raise ValueError(f"X0 must have {self.n_features_in_} columns for a warm start, got {dim}")
         if (self.rotations_ is None) == (self.covariance == "full"):
             raise ValueError(f"covariance must stay as it was fitted for a warm start, got {self.covariance!r}")
-        potential = _recenter(self._potential(torch.from_numpy(self.centers_)), torch.from_numpy(shift - self.shift_))
+        potential = recenter(self._potential(torch.from_numpy(self.centers_)), torch.from_numpy(shift - self.shift_))
         return Potential(
             potential.log_weights, potential.centers / scale, potential.variances, potential.rotations, epsilon
         )
@@ -822,7 +543,7 @@ class LightSB(Estimator):
             if self.loss == "kl":
                 return kl_loss(network(), b0, b1)
             if self.coupling == "minibatch":
-                b1 = b1[_minibatch_assignment(b0, b1)]
+                b1 = b1[minibatch_assignment(b0, b1)]
             return matching_loss(network(), b0, b1, generator)
 
         return loss
@@ -856,15 +577,6 @@ class LightSB(Estimator):
 
     def _row_size(self) -> int:
         return int(self.centers_.size)
-
-
-def _recenter(potential: Potential, shift: Float[Tensor, " dim"]) -> Potential:
-    """The same plan with the origin moved by `shift`."""
-    S = _dense(potential.variances, potential.rotations)
-    moved = torch.einsum("kde,e->kd", S, shift) - shift
-    # log of each term of c at the new origin, which is the old point `shift`
-    logits = component_logits(potential, shift[None, :])[0]
-    return Potential(logits, potential.centers + moved, potential.variances, potential.rotations, potential.epsilon)
 
 
 def _draw_distinct(
