@@ -42,7 +42,7 @@ NORMS: tuple[str, ...] = ("batch", "layer", "none")
 
 # --- φ: weights of the eigenvalues -------------------------------------------------------------------------------------
 # Each takes eigenvalues (graphs, d) and the mask of the real ones, and gives (graphs, d, m); entries outside the mask are
-# never read.
+# never read. φ_1 ... φ_m are the m outputs of one network (the paper's code has m networks with one output each).
 
 
 class ElementwisePhi(nn.Module):
