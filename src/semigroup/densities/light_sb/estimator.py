@@ -112,7 +112,7 @@ class LightSB(Estimator):
 
     References
     ----------
-    Korotin, A., Gushchin, N. and Burnaev, E. (2024). Light Schrödinger Bridge. ICLR. arXiv:2310.01174, Section 3.
+    Korotin, A., Gushchin, N. and Burnaev, E. (2024). Light Schrödinger Bridge. ICLR. arXiv:2310.01174.
     Gushchin, N. et al. (2024). Light and Optimal Schrödinger Bridge Matching. ICML. arXiv:2402.03207.
 
     Examples
