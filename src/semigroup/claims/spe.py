@@ -456,7 +456,7 @@ def _bars(table: list[dict[str, Any]], encodings: tuple[Encoding, ...], lengths:
             capsize=2,
         )
     ax.set_xticks(range(len(lengths)), [f"{length}-cycles" for length in lengths])
-    ax.set(ylabel="test error / std of the target", yscale="log")
+    ax.set(ylabel="test error / std of the target")
     ax.legend(fontsize="small")
     return figure
 
