@@ -66,7 +66,7 @@ def test_surviving_mass_is_the_sum_of_the_killed_answer(adjacency):
 def test_forward_push_keeps_estimate_plus_pushed_residual_equal_to_the_exact_answer(adjacency):
     exact = exact_pagerank(adjacency, np.arange(adjacency.shape[0]), 0.15, dangling="kill")
     eps = 1e-3
-    estimate, residual = forward_push(adjacency, 0, 0.15, eps=eps)
+    estimate, residual = forward_push(transition_matrix(adjacency), 0, 0.15, eps=eps)
     np.testing.assert_allclose(estimate + residual @ exact, exact[0], atol=1e-10)
     assert (residual < eps * np.maximum(1, np.diff(adjacency.indptr))).all()
 

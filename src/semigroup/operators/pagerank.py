@@ -149,7 +149,7 @@ def _neumann_sum(
 
 
 def forward_push(
-    adjacency: sp.csr_array, source: int, alpha: float = 0.15, *, eps: float = 1e-6
+    transitions: sp.csr_array, source: int, alpha: float = 0.15, *, eps: float = 1e-6
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     r"""Forward push of Andersen, Chung and Lang: an estimate of :math:`q_s` from the vertices near the source alone.
 
@@ -158,7 +158,8 @@ def forward_push(
 
     Parameters
     ----------
-    adjacency : csr_array of shape (n, n)
+    transitions : csr_array of shape (n, n)
+        `transition_matrix` of the graph.
     source : int
     alpha : float
     eps : float
@@ -174,11 +175,11 @@ def forward_push(
 
     Examples
     --------
-    >>> estimate, residual = forward_push(sp.csr_array([[0.0, 1.0], [0.0, 0.0]]), 0, 0.5)
+    >>> walk = transition_matrix(sp.csr_array([[0.0, 1.0], [0.0, 0.0]]))
+    >>> estimate, residual = forward_push(walk, 0, 0.5)
     >>> estimate
     array([0.5 , 0.25])
     """
-    transitions = transition_matrix(adjacency)
     n = transitions.shape[0]
     estimate, residual = np.zeros(n), np.zeros(n)
     residual[source] = 1.0

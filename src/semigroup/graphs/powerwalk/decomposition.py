@@ -15,33 +15,34 @@ __all__ = ["decompose", "decompose_by_pull", "top_entries"]
 
 @numba.njit(nogil=True, cache=True)
 @typing.no_type_check
-def _row_of(vertex: int, slots: Any, vertices: Any, table: Any, n_rows: int) -> Any:
-    """Row of a vertex in a table that has rows for touched vertices only; grows the table by doubling."""
-    if slots[vertex] == 0:
-        if n_rows == len(vertices):
-            grown = np.zeros((2 * n_rows, table.shape[1]))
-            grown[:n_rows] = table
-            table = grown
-            vertices = np.append(vertices, np.empty(n_rows, dtype=np.int64))
-        vertices[n_rows] = vertex
-        n_rows += 1
-        slots[vertex] = n_rows
-    return slots[vertex] - 1, vertices, table, n_rows
+def _new_row(vertex: int, slots: Any, vertices: Any, table: Any, n_rows: int) -> Any:
+    """Give a vertex a row in a table that has rows for touched vertices only; grows the table by doubling.
+
+    Passing arrays back and forth costs more than reading a slot, so the callers look for an existing row themselves.
+    """
+    if n_rows == len(vertices):
+        grown = np.zeros((2 * n_rows, table.shape[1]))
+        grown[:n_rows] = table
+        table = grown
+        vertices = np.append(vertices, np.empty(n_rows, dtype=np.int64))
+    vertices[n_rows] = vertex
+    slots[vertex] = n_rows + 1
+    return n_rows, vertices, table, n_rows + 1
 
 
 @numba.njit(nogil=True, cache=True)
 @typing.no_type_check
-def _add_scaled(row: Any, factor: float, flows: Any, who: Any, n_who: int, eps: float) -> None:
-    """row[j] += factor·flows[j] for the sources j in `who` whose product reaches eps."""
-    if 3 * n_who < len(row):
+def _add_scaled(table: Any, row: int, factor: float, flows: Any, who: Any, n_who: int, eps: float) -> None:
+    """table[row, j] += factor·flows[j] for the sources j in `who` whose product reaches eps."""
+    if 3 * n_who < len(flows):
         for i in range(n_who):
             product = factor * flows[who[i]]
             if product >= eps:
-                row[who[i]] += product
+                table[row, who[i]] += product
     else:  # most sources take part: straight through, which the compiler vectorises
-        for j in range(len(row)):
+        for j in range(len(flows)):
             product = factor * flows[j]
-            row[j] += product if product >= eps else 0.0
+            table[row, j] += product if product >= eps else 0.0
 
 
 @numba.njit(nogil=True, cache=True)
@@ -68,7 +69,9 @@ def _decompose(
     touched, answer = np.empty(4 * n_sources, dtype=np.int64), np.zeros((4 * n_sources, n_sources))
     n_reached = n_touched = 0
     for j in range(n_sources):
-        row, vertices, flows, n_reached = _row_of(sources[j], flow_slots, vertices, flows, n_reached)
+        row = flow_slots[sources[j]] - 1
+        if row < 0:
+            row, vertices, flows, n_reached = _new_row(sources[j], flow_slots, vertices, flows, n_reached)
         flows[row, j] = 1.0
     who = np.empty(n_sources, dtype=np.int64)
     outflow = np.empty(n_sources)
@@ -77,17 +80,16 @@ def _decompose(
         n_next = 0
         for place in range(n_reached):
             vertex = vertices[place]
-            flow = flows[place]
             flow_slots[vertex] = 0
             start, stop = indptr[vertex], indptr[vertex + 1]
             n_stored = n_who = 0
             for j in range(n_sources):
                 outflow[j] = 0.0
-                if flow[j] > 0.0:
-                    if alpha * flow[j] >= eps:
+                if flows[place, j] > 0.0:
+                    if alpha * flows[place, j] >= eps:
                         n_stored += 1
                     if stop > start:
-                        outflow[j] = (1 - alpha) * flow[j]
+                        outflow[j] = (1 - alpha) * flows[place, j]
                         if len(probability) == 0:
                             outflow[j] /= stop - start
                         if outflow[j] >= eps:  # an edge carries no more than this
@@ -96,17 +98,21 @@ def _decompose(
                         else:
                             outflow[j] = 0.0
             if n_stored > 0:
-                row, touched, answer, n_touched = _row_of(vertex, answer_slots, touched, answer, n_touched)
+                row = answer_slots[vertex] - 1
+                if row < 0:
+                    row, touched, answer, n_touched = _new_row(vertex, answer_slots, touched, answer, n_touched)
                 for j in range(n_sources):
-                    if alpha * flow[j] >= eps:
-                        answer[row, j] += alpha * flow[j]
+                    if alpha * flows[place, j] >= eps:
+                        answer[row, j] += alpha * flows[place, j]
             if n_who > 0:
                 for edge in range(start, stop):
                     share = 1.0 if len(probability) == 0 else probability[edge]
-                    row, next_vertices, next_flows, n_next = _row_of(
-                        indices[edge], next_slots, next_vertices, next_flows, n_next
-                    )
-                    _add_scaled(next_flows[row], share, outflow, who, n_who, eps)
+                    row = next_slots[indices[edge]] - 1
+                    if row < 0:
+                        row, next_vertices, next_flows, n_next = _new_row(
+                            indices[edge], next_slots, next_vertices, next_flows, n_next
+                        )
+                    _add_scaled(next_flows, row, share, outflow, who, n_who, eps)
             flows[place] = 0.0
         vertices, next_vertices = next_vertices, vertices
         flows, next_flows = next_flows, flows
@@ -131,10 +137,12 @@ def _decompose(
                 value = np.float64(index_values[entry])
                 if largest * value < eps:
                     break  # the entries that follow are no larger
-                row, touched, answer, n_touched = _row_of(
-                    index_indices[entry], answer_slots, touched, answer, n_touched
-                )
-                _add_scaled(answer[row], value, outflow, who, n_who, eps)
+                row = answer_slots[index_indices[entry]] - 1
+                if row < 0:
+                    row, touched, answer, n_touched = _new_row(
+                        index_indices[entry], answer_slots, touched, answer, n_touched
+                    )
+                _add_scaled(answer, row, value, outflow, who, n_who, eps)
 
     touched = np.sort(touched[:n_touched])
     row_starts = np.zeros(n_sources + 1, dtype=np.int64)

@@ -280,7 +280,7 @@ class PowerWalk(Estimator):
         scores = np.concatenate([piece[1] for piece in pieces])
         if self.graph_.nodes is None:
             return TopK(columns, scores)
-        nodes = self.graph_.nodes.astype(object)[columns]
+        nodes = self.graph_.nodes[columns].astype(object)
         nodes[columns < 0] = None
         return TopK(nodes, scores)
 
