@@ -11,6 +11,11 @@ from semigroup.operators.topology import complete, random_geometric, star
 from semigroup.optimize import History
 
 
+@pytest.fixture(autouse=True)
+def two_seeds(monkeypatch):
+    monkeypatch.setattr(claims, "SEEDS", range(2))
+
+
 def history(slope, n=50):
     times = np.arange(n, dtype=float)
     return History(times, np.exp(slope * times), 10 * times, 3 * times)
@@ -53,8 +58,8 @@ def test_fewer_communications_can_fail():
 
 def test_the_measurement_in_batches_fails_where_batches_and_events_differ(monkeypatch):
     graph = random_geometric(5, 0.6, random_state=0)
-    size = {"n_features": 2, "n_samples": 12, "ridge": 4.0, "device": "cpu"}
-    assert claims.slope_in_batches(graph, **size).holds
+    size = {"n_features": 2, "n_samples": 12, "ridge": 4.0, "carrier": {"carrier": "batches", "device": "cpu"}}
+    assert claims.slope_of_logistic(graph, **size).holds
     from semigroup.optimize.dadao import carriers
 
     def reckless(times, first, second, clock):
@@ -63,11 +68,10 @@ def test_the_measurement_in_batches_fails_where_batches_and_events_differ(monkey
 
     honest = carriers.levels
     monkeypatch.setattr(carriers, "levels", reckless)
-    assert not claims.slope_in_batches(graph, **size).holds
+    assert not claims.slope_of_logistic(graph, **size).holds
 
 
-def test_the_gpu_branches_run_at_reduced_size_on_the_cpu(monkeypatch):
-    monkeypatch.setattr(claims, "SEEDS", range(2))
+def test_the_gpu_branches_run_at_reduced_size_on_the_cpu():
     carrier = {"carrier": "batches", "device": "cpu"}
     assert claims.contests([claims.Contest("complete 5", complete(5), ("ADOM+",), ())], carrier).holds
     growth = claims.gradient_growth(3, (2, 8), carrier)

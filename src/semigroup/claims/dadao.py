@@ -121,6 +121,8 @@ def networks(n: int) -> dict[str, Graph]:
 def accelerated_linear_rate_whatever_the_network(scale: Scale) -> Measurement:
     """Quadratics with eigenvalues in [1, κ], d = 5, lowest admissible uniform rates, κ = 10 and 100, four networks of ten nodes.
 
+    The workers' functions share their axes, so that the average is as badly conditioned as they are.
+
     The slope of the log error per unit of time over the promised one must be in [1, 3] in the mean of each case, the four
     networks must agree within 15 % at each κ, and the slopes at κ = 10 and 100 must differ by a factor in [2.5, 3.6]
     (√10 = 3.16; gradient descent: 10). At scale gpu, networks of 100 nodes.
@@ -137,7 +139,7 @@ def slopes_on_networks(n: int, carrier: Mapping[str, Any]) -> Measurement:
         for kappa in (10, 100):
             slopes = []
             for seed in SEEDS:
-                problem = random_quadratic(graph, condition_number=kappa, random_state=seed)
+                problem = random_quadratic(graph, condition_number=kappa, shared_axes=True, random_state=seed)
                 history = run(problem, seed, tol=1e-13, **carrier)
                 slopes.append(history.slope())
             histories[name, kappa] = history
@@ -155,7 +157,7 @@ def slopes_on_networks(n: int, carrier: Mapping[str, Any]) -> Measurement:
     means = np.array([row["slope / promised"] for row in table])
     agree = {k: disagreement([-mean_slope[name, k] for name in networks(n)]) for k in (10, 100)}
     factors = [mean_slope[name, 10] / mean_slope[name, 100] for name in networks(n)]
-    baseline = _slope_ratio_of_nids(complete(n))
+    baseline, without = (_slope_ratio_of_nids(complete(n), shared) for shared in (True, False))
     holds = bool(
         (means >= 1).all()
         and (means <= 3).all()
@@ -193,22 +195,23 @@ def slopes_on_networks(n: int, carrier: Mapping[str, Any]) -> Measurement:
         spread=float(np.std(all_ratios)),
         n_seeds=len(SEEDS),
         table=table,
-        note=f"Largest disagreement of the networks: {agree[10]:.1%} at 10, {agree[100]:.1%} at 100.",
+        note=f"Largest disagreement of the networks: {agree[10]:.1%} at 10, {agree[100]:.1%} at 100. With axes of their own the "
+        f"average of the functions is far better conditioned than they are; NIDS then hardly sees κ (its ratio is "
+        f"{without:.2f}), while DADAO's constants follow the worst worker all the same.",
         plot=figure,
     )
 
 
-def _slope_ratio_of_nids(graph: Graph) -> float:
-    slopes = [
-        np.mean(
-            [
-                nids(random_quadratic(graph, condition_number=kappa, random_state=seed), tol=1e-13).history.slope()
-                for seed in SEEDS
-            ]
-        )
-        for kappa in (10, 100)
-    ]
-    return float(slopes[0] / slopes[1])
+def _slope_ratio_of_nids(graph: Graph, shared_axes: bool) -> float:
+    """Slope of NIDS at condition number 10 over that at 100."""
+    slopes = {}
+    for kappa in (10, 100):
+        problems = [
+            random_quadratic(graph, condition_number=kappa, shared_axes=shared_axes, random_state=seed)
+            for seed in SEEDS
+        ]
+        slopes[kappa] = np.mean([nids(problem, tol=1e-13).history.slope() for problem in problems])
+    return float(slopes[10] / slopes[100])
 
 
 @claim("dadao", 2,
@@ -366,10 +369,15 @@ def contests(chosen: list[Contest], carrier: Mapping[str, Any]) -> Measurement:
             first = (means["DADAO"], float(np.std(sent["DADAO"], ddof=1)), means[contest.beaten[0]])
     assert first is not None
     figure, axes = new_figure(1, len(bars), width=3.9 * len(bars), height=3.2)
+    everything = [value for means in bars.values() for value in means.values()]
+    limits = (10 ** math.floor(math.log10(np.nanmin(everything))), 10 ** math.ceil(math.log10(np.nanmax(everything))))
     for ax, (name, means) in zip(axes[0], bars.items()):
-        ax.barh(list(means), list(means.values()), color=["#0072B2" if m == "DADAO" else "0.7" for m in means])
-        ax.set(xscale="log", title=name, xlabel="communications to 1e-8")
-        ax.invert_yaxis()
+        heights = np.arange(len(means))
+        ax.hlines(heights, limits[0], list(means.values()), color="0.8", linewidth=1)
+        ax.scatter(list(means.values()), heights, s=60, color=[COLORS[0] if m == "DADAO" else "0.45" for m in means])
+        ax.set_yticks(heights, list(means))
+        ax.set(xscale="log", xlim=limits, ylim=(len(means) - 0.5, -0.5), title=name, xlabel="communications to 1e-8")
+        ax.grid(axis="y", visible=False)
     judged = ", ".join(f"{c.name}: {' and '.join(c.beaten)}" for c in chosen)
     return Measurement(
         figure=first[0],
@@ -529,6 +537,8 @@ def optimal_rates_beat_uniform_ones(scale: Scale) -> Measurement:
 def gradients_grow_as_the_root_of_the_condition_number(scale: Scale) -> Measurement:
     """Gradients a worker until the squared error is 1e-8 of the first, quadratics with κ from 10 to 1000 on a cycle of ten.
 
+    The workers' functions share their axes, so that the average is as badly conditioned as they are.
+
     Threshold: an exponent of 0.5 ± 0.1. Baselines: NIDS, which is not accelerated, and ADOM+ with multi-consensus, which is.
     """
     refuse_paper_scale(scale)
@@ -542,7 +552,7 @@ def gradient_growth(n: int, kappas: tuple[int, ...], carrier: Mapping[str, Any])
     }
     for i, kappa in enumerate(kappas):
         for j, seed in enumerate(SEEDS):
-            problem = random_quadratic(cycle(n), condition_number=kappa, random_state=seed)
+            problem = random_quadratic(cycle(n), condition_number=kappa, shared_axes=True, random_state=seed)
             start = np.random.default_rng(seed).standard_normal((n, 5))
             needed["DADAO"][i, j] = (
                 gradients_to(DADAO(random_state=seed, **carrier).minimize(problem, start).history) / n
@@ -598,41 +608,40 @@ def the_slope_holds_on_large_networks_in_batches(scale: Scale) -> Measurement:
     to 1e-6 relative. Scale paper: the star of 300 with 2 features. The slope of the log error over the promised one must be at
     least 1; above, nothing is promised, since a logistic loss is flatter than L nearly everywhere.
     """
-    if scale == "paper":
-        return slope_in_batches(star(300), n_features=2, n_samples=100, ridge=1.0, device="cpu")
+    if scale == "paper":  # a star has no batches: its hub takes part in every exchange
+        return slope_of_logistic(star(300), n_features=2, n_samples=100, ridge=1.0, carrier={})
     if scale == "gpu":
-        return slope_in_batches(
-            random_geometric(1000, 0.2, random_state=0), n_features=784, n_samples=100, ridge=0.1, device="cuda"
-        )
-    return slope_in_batches(
-        random_geometric(60, 0.3, random_state=0), n_features=20, n_samples=40, ridge=0.1, device="cpu"
-    )
+        graph = random_geometric(1000, 0.2, random_state=0)
+        return slope_of_logistic(graph, n_features=784, n_samples=100, ridge=0.1, carrier=carrier_at(scale))
+    graph = random_geometric(60, 0.3, random_state=0)
+    carrier = {"carrier": "batches", "device": "cpu"}
+    return slope_of_logistic(graph, n_features=20, n_samples=40, ridge=0.1, carrier=carrier)
 
 
-def slope_in_batches(
-    graph: Graph, *, n_features: int, n_samples: int, ridge: float, device: str, compare: bool = True
+def slope_of_logistic(
+    graph: Graph, *, n_features: int, n_samples: int, ridge: float, carrier: Mapping[str, Any]
 ) -> Measurement:
     """Measure claim 6 at a size."""
     import time
 
-    seeds = range(5) if graph.n_nodes <= 300 else range(2)
+    seeds = SEEDS if graph.n_nodes <= 300 else SEEDS[:2]
     ratios, sizes, speeds, differences = [], [], [], []
     for seed in seeds:
         problem = random_logistic(graph, n_features=n_features, n_samples=n_samples, ridge=ridge, random_state=seed)
-        estimator = DADAO(tol=1e-9, carrier="batches", device=device, random_state=seed)
+        estimator = DADAO(tol=1e-9, random_state=seed, **carrier)
         began = time.perf_counter()
         result = estimator.minimize(problem)
         seconds = time.perf_counter() - began
         ratios.append(result.history.slope(low=1e-9) / promised_slope(problem.objective.condition_number))
         speeds.append(result.nit / seconds)
         sizes.append(_mean_batch(result.schedule))
-        if compare and seed == 0:
-            batches = run(problem, seed, t_max=20.0, tol=1e-30, carrier="batches", device=device).gap
+        if carrier and seed == 0:
+            batches = run(problem, seed, t_max=20.0, tol=1e-30, **carrier).gap
             events = run(problem, seed, t_max=20.0, tol=1e-30).gap
             differences.append(float(np.abs(batches / events - 1).max()))
     figure, axes = new_figure(1, 1, width=5.4, height=3.6)
     history = result.history
-    axes[0, 0].semilogy(history.time, history.gap / history.gap[0], label="DADAO in batches")
+    axes[0, 0].semilogy(history.time, history.gap / history.gap[0], label="DADAO")
     promised = promised_slope(problem.objective.condition_number)
     axes[0, 0].semilogy(history.time, np.exp(promised * history.time), "k--", label="promised slope")
     axes[0, 0].set(xlabel="time", ylabel="mean ‖xᵢ - x*‖², relative", ylim=(1e-10, 10))
@@ -651,13 +660,13 @@ def slope_in_batches(
             {
                 "seed": seed,
                 "slope / promised": round(r, 3),
-                "events in a batch": round(b, 1),
+                "events that could be played together": round(b, 1),
                 "events a second": round(v),
             }
             for seed, r, b, v in zip(seeds, ratios, sizes, speeds)
         ],
         note=f"{graph.n_nodes} workers, {n_features} features, condition number {problem.objective.condition_number:.1f} in the "
-        f"last run, on {device}.",
+        f"last run, on {carrier.get('device', 'cpu')}.",
         plot=figure,
     )
 

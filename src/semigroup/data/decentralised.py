@@ -574,17 +574,33 @@ class DecentralisedProblem:
 
 
 def random_quadratic(
-    graph: Any, *, n_features: int = 5, condition_number: float = 10.0, random_state: Any = None
+    graph: Any,
+    *,
+    n_features: int = 5,
+    condition_number: float = 10.0,
+    shared_axes: bool = False,
+    random_state: int | np.random.Generator | None = None,
 ) -> DecentralisedProblem:
-    """Quadratics with eigenvalues in [1, κ], both ends attained at every worker, and random axes and minimisers."""
+    """Quadratics with eigenvalues in [1, κ], both ends attained at every worker, and random minimisers.
+
+    Parameters
+    ----------
+    graph : graph or list of graphs
+    n_features : int
+    condition_number : float
+        κ of every worker's function.
+    shared_axes : bool
+        Whether all have the same random eigenvectors, the extreme ones in the same places. Then the average has condition
+        number κ too; with axes of their own the average of many is far better conditioned than they are.
+    random_state : int, Generator or None
+    """
     first = network(graph[0] if isinstance(graph, list) else graph)
-    d, kappa = (
-        check_integer(n_features, "n_features", minimum=2),
-        check_number(condition_number, "condition_number", minimum=1),
-    )
+    d = check_integer(n_features, "n_features", minimum=2)
+    kappa = check_number(condition_number, "condition_number", minimum=1)
     generator = numpy_generator(random_state)
     n = first.n_nodes
-    axes = np.linalg.qr(generator.standard_normal((n, d, d)))[0]
+    axes = np.linalg.qr(generator.standard_normal((1 if shared_axes else n, d, d)))[0]
+    axes = np.broadcast_to(axes, (n, d, d))
     eigenvalues = np.column_stack([np.ones(n), np.full(n, kappa), generator.uniform(1, kappa, (n, d - 2))])
     hessians = np.einsum("nij,nj,nkj->nik", axes, eigenvalues, axes)
     hessians = (hessians + hessians.transpose(0, 2, 1)) / 2
