@@ -326,6 +326,31 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path):
     assert np.array_equal(whole.history.table, rest.history.table)
 
 
+def test_ctrl_c_leaves_the_state_from_which_the_run_goes_on(tmp_path):
+    problem = random_quadratic(cycle(4), n_features=2, random_state=0)
+    objective, calls = problem.objective, []
+
+    def interrupting(worker):
+        def gradient(x):
+            calls.append(worker)
+            if len(calls) == 50:
+                os.kill(os.getpid(), signal.SIGINT)
+            return objective.gradient(worker, x)
+
+        return gradient
+
+    oracles = GradientOracles(
+        [interrupting(i) for i in range(4)], n_features=2, mu=1.0, smoothness=10.0, optimum=objective.optimum()
+    )
+    estimator = DADAO(t_max=30.0, tol=1e-30, random_state=0)
+    with pytest.raises(KeyboardInterrupt, match="dadao: stopped at time"):
+        estimator.minimize(DecentralisedProblem(cycle(4), oracles), checkpoint_dir=tmp_path)
+    assert 50 <= len(calls) < 70
+    rest = estimator.minimize(DecentralisedProblem(cycle(4), oracles), checkpoint_dir=tmp_path, resume=True)
+    whole = DADAO(t_max=30.0, tol=1e-30, random_state=0).minimize(problem)
+    assert np.allclose(rest.history.table, whole.history.table, rtol=1e-9)
+
+
 def test_a_run_goes_on_from_the_states_of_an_earlier_one():
     problem = random_least_squares(cycle(4), random_state=0)
     first = DADAO(t_max=60.0, tol=1e-30, random_state=0).minimize(problem)

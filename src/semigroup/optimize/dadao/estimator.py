@@ -67,8 +67,8 @@ class DADAO(Estimator):
     tol : float
         Stop when the squared distance to the minimiser is this fraction of its first value.
     t_max : float, optional
-        Stop at this time (in one unit each worker computes one gradient on average); None allows what the theorem needs for
-        `tol`.
+        Stop at this time, rounded up to a whole record (in one unit each worker computes one gradient on average); None
+        allows what the theorem needs for `tol`.
     record_every : float
         Time between records of the history.
     carrier : {"events", "batches", "processes"}
