@@ -118,7 +118,8 @@ class CubicSpline(nn.Module):
     """Twice continuously differentiable cubic splines on [0, 2], one a channel, applied to each eigenvalue.
 
     Equal knots; the values at the knots and the two end slopes are learnt (pieces + 3 numbers a channel, all C² cubic
-    splines on these knots). More pieces allow a larger Lipschitz constant: less stable, more expressive.
+    splines on these knots). More pieces allow a larger Lipschitz constant: less stable, more expressive. Each channel starts
+    as a random straight line, whatever the number of pieces, so that pieces add freedom and not roughness.
 
     Parameters
     ----------
@@ -129,8 +130,10 @@ class CubicSpline(nn.Module):
     def __init__(self, n_channels: int, n_pieces: int) -> None:
         super().__init__()
         self.n_pieces = n_pieces
-        self.values = nn.Parameter(torch.randn(n_pieces + 1, n_channels))
-        self.end_slopes = nn.Parameter(torch.zeros(2, n_channels))
+        level, tilt = torch.randn(2, n_channels)
+        knots = torch.linspace(-1.0, 1.0, n_pieces + 1)[:, None]
+        self.values = nn.Parameter(level + tilt * knots)
+        self.end_slopes = nn.Parameter(tilt.repeat(2, 1))
         step = 2.0 / n_pieces
         # Continuity of the second derivative: s[i-1] + 4 s[i] + s[i+1] = 3 (y[i+1] - y[i-1]) / step for the slopes s.
         slopes = torch.eye(n_pieces + 1, dtype=torch.float64)
