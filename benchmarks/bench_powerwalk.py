@@ -63,9 +63,12 @@ def judge(answers: np.ndarray, case: Case) -> tuple[float, float, str]:
     errors = {p: np.abs(answers - t[: len(answers)]).sum(axis=1).mean() for p, t in case.truth.items()}
     policy = min(errors, key=lambda p: errors[p])
     k = min(100, answers.shape[1])
-    best = np.argsort(-case.truth[policy][: len(answers)], axis=1, kind="stable")[:, :k]
-    found = np.argsort(-answers, axis=1, kind="stable")[:, :k]
-    overlap = np.mean([len(np.intersect1d(a, b)) / k for a, b in zip(best, found)])
+    overlaps = []
+    for found, exact in zip(answers, case.truth[policy]):
+        best = np.argsort(-exact, kind="stable")[:k]
+        best = best[exact[best] > 0]  # a source may reach fewer
+        overlaps.append(len(np.intersect1d(best, np.argsort(-found, kind="stable")[:k])) / len(best))
+    overlap = np.mean(overlaps)
     return float(errors[policy]), float(overlap), policy
 
 

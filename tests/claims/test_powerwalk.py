@@ -46,6 +46,8 @@ def test_overlap_and_goodness_on_a_hand_made_ranking():
     assert precision == [0.5] and goodness == pytest.approx([0.5 / 0.7])
     precision, goodness = overlap_and_goodness(np.array([[1, 0]]), truth)
     assert precision == [1.0] and goodness == pytest.approx([1.0])
+    precision, goodness = overlap_and_goodness(np.array([[0, -1]]), np.array([[1.0, 0.0, 0.0, 0.0]]))
+    assert precision == [1.0] and goodness == pytest.approx([1.0])
     precision, goodness = overlap_and_goodness(np.array([[0, -1]]), truth)
     assert precision == [0.5] and goodness == pytest.approx([0.4 / 0.7])
 

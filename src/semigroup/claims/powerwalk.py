@@ -89,10 +89,14 @@ def index_of(case: Bench, n_walks: int, seed: int) -> Fingerprints:
 def overlap_and_goodness(
     columns: Int[np.ndarray, "batch k"], truth: Float[np.ndarray, "batch n"]
 ) -> tuple[Float[np.ndarray, " batch"], Float[np.ndarray, " batch"]]:
-    """Precision@k, the share of the true top k that is returned, and RAG@k, the exact score returned over the best possible."""
+    """Precision@k, the share of the true top k that is returned, and RAG@k, the exact score returned over the best possible.
+
+    A source that reaches fewer than k vertices is judged on those.
+    """
     k = columns.shape[1]
     best = np.argsort(-truth, axis=1, kind="stable")[:, :k]
-    precision = np.array([len(np.intersect1d(a, b)) / k for a, b in zip(columns, best)])
+    reached = [row[score[row] > 0] for row, score in zip(best, truth)]
+    precision = np.array([len(np.intersect1d(a, b)) / len(b) for a, b in zip(columns, reached)])
     held = np.where(columns >= 0, np.take_along_axis(truth, np.maximum(columns, 0), axis=1), 0.0)
     return precision, held.sum(axis=1) / np.take_along_axis(truth, best, axis=1).sum(axis=1)
 
@@ -138,14 +142,14 @@ def composition_beats_its_fingerprints(scale: Scale) -> Measurement:
         for n_steps in rounds[1:]
     }
     ratios = np.array(errors[10, 2]) / np.array(errors[10, 0])
-    figure, axes = new_figure()
+    figure, axes = new_figure(width=6.2)
     axis = axes[0, 0]
     for n_walks, marker in ((1, "o"), (10, "s"), (100, "^")):
         axis.semilogy(rounds, [np.mean(errors[n_walks, t]) for t in rounds], marker=marker, label=f"R = {n_walks}")
     axis.semilogy(list(no_index), list(no_index.values()), "k--", marker="x", label="no index")
     axis.axhline(np.mean(alone), color="0.4", linestyle=":", label="1000 walks a query alone")
     axis.set(xlabel="rounds of decomposition T", ylabel="L1 error", title="wiki-vote, mean of 50 queries")
-    axis.legend(fontsize="small")
+    axis.legend(loc="upper left", bbox_to_anchor=(1.02, 1), fontsize="small")
     return Measurement(
         figure=float(ratios.mean()),
         holds=bool(ratios.max() <= 0.30 and np.max(errors[10, 2]) < np.min(alone)),
@@ -341,14 +345,14 @@ def decomposition_converges_like_the_moving_mass(scale: Scale) -> Measurement:
     for row, error in zip(table, errors.mean(axis=0)):
         row["L1 with index, wiki-vote"] = float(error)
     factors = np.exp([line(rounds, np.log(row))[0] for row in errors])
-    figure, axes = new_figure()
+    figure, axes = new_figure(width=6.8)
     axis = axes[0, 0]
     axis.semilogy(rounds, moving, "k:", label=r"$(1-\alpha)^T$")
     axis.semilogy(rounds, [row["missing, Epinions"] for row in table], "o", label="missing mass, no sinks (Epinions)")
     axis.semilogy(rounds, [row["missing, wiki-vote"] for row in table], "s--", label="missing mass, sinks (wiki-vote)")
     axis.semilogy(rounds, errors.mean(axis=0), "^-", label="L1 error with index, R = 10")
     axis.set(xlabel="rounds of decomposition T", ylabel="mass")
-    axis.legend(fontsize="small")
+    axis.legend(loc="upper left", bbox_to_anchor=(1.02, 1), fontsize="small")
     return Measurement(
         figure=max(gaps),
         holds=bool(max(gaps) <= 1e-12 and below and factors.max() < 1 - ALPHA),
