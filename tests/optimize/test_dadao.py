@@ -581,7 +581,7 @@ def test_a_run_on_files_gives_every_site_the_pooled_regression_under_its_own_nam
     table = pd.read_csv(files[1])
     pooled = LinearRegression().fit(StandardScaler().fit_transform(table[["height", "weight"]]), table["price"])
     workers = outcome.tables["workers"]
-    assert set(workers.index) == {"rome", "oslo", "bern"}
+    assert set(workers.worker) == {"rome", "oslo", "bern"}
     assert np.allclose(workers[["height", "weight"]], pooled.coef_, atol=1e-2)
     assert np.allclose(workers["intercept"], pooled.intercept_, rtol=1e-4)
     edges = outcome.tables["edges"]

@@ -609,7 +609,13 @@ def random_quadratic(
 
 
 def random_least_squares(
-    graph: Any, *, n_samples: int = 100, n_features: int = 2, noise: float = 10.0, random_state: Any = None
+    graph: Any,
+    *,
+    n_samples: int = 100,
+    n_features: int = 2,
+    noise: float = 10.0,
+    correlation: float = 0.0,
+    random_state: int | np.random.Generator | None = None,
 ) -> DecentralisedProblem:
     """Linear regression with noise, a problem of its own at each worker, its targets scaled by U(0.01, 5) as in the paper.
 
@@ -621,6 +627,8 @@ def random_least_squares(
     n_features : int
     noise : float
         Standard deviation of the targets' noise.
+    correlation : float
+        Correlation of neighbouring features, at every worker; it makes their average as badly conditioned as they are.
     random_state : int, Generator or None
     """
     first = network(graph[0] if isinstance(graph, list) else graph)
@@ -630,9 +638,10 @@ def random_least_squares(
         for _ in range(first.n_nodes)
     ]
     scales = generator.uniform(0.01, 5, len(blocks))
-    return DecentralisedProblem(
-        graph, LeastSquares([a for a, _ in blocks], [s * b for s, (_, b) in zip(scales, blocks)])
-    )
+    lags = np.abs(np.subtract.outer(np.arange(n_features), np.arange(n_features)))
+    mixing = np.linalg.cholesky(check_number(correlation, "correlation", minimum=0, below=1) ** lags).T
+    features, targets = [a @ mixing for a, _ in blocks], [scale * b for scale, (_, b) in zip(scales, blocks)]
+    return DecentralisedProblem(graph, LeastSquares(features, targets))
 
 
 def random_logistic(
