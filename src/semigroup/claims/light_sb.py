@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 import torch
 from jaxtyping import Float
+from joblib import Parallel, delayed
 from torch import Tensor, nn
 
 from semigroup.claims import Measurement, Scale, ScaleUnavailable, claim
@@ -200,7 +201,7 @@ def recovers_the_true_plan(scale: Scale) -> Measurement:
     n_seeds = 3 if scale == "cpu" else 5
     table = []
     for case in cases:
-        rows = [recover(case, seed, _device(scale)) for seed in range(n_seeds)]
+        rows = Parallel()(delayed(recover)(case, seed, _device(scale)) for seed in range(n_seeds))
         means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
         spread = float(np.std([row["light_sb"] for row in rows], ddof=1))
         table.append(
@@ -329,7 +330,7 @@ def predicts_the_held_out_day_of_cells(scale: Scale) -> Measurement:
     table, runs_of = [], {}
     for dim, n_seeds in seeds.items():
         for days in SETUPS:
-            runs = [bridge_cells(days, dim, seed, _device(scale)) for seed in range(n_seeds)]
+            runs = Parallel()(delayed(bridge_cells)(days, dim, seed, _device(scale)) for seed in range(n_seeds))
             runs_of[dim, days] = runs
             table.append(
                 {
@@ -551,10 +552,10 @@ def static_and_dynamic_sampling_agree(scale: Scale) -> Measurement:
     n_seeds, n_starts, n_draws, n_training = (5, 20, 400, 1500) if scale == "cpu" else (10, 1000, 1000, 10_000)
     table = []
     for epsilon in (0.1, 1.0, 10.0):
-        runs = [
-            compare_sampling(epsilon, seed, steps, n_starts, n_draws, n_training, _device(scale))
+        runs = Parallel()(
+            delayed(compare_sampling)(epsilon, seed, steps, n_starts, n_draws, n_training, _device(scale))
             for seed in range(n_seeds)
-        ]
+        )
         ratio = [run["500_steps"] / run["direct"] for run in runs]
         table.append(
             {
@@ -678,7 +679,11 @@ def estimation_error_falls_at_the_parametric_rate(scale: Scale) -> Measurement:
     """Slope of the mean excess loss over instances at most -0.7, fixed before; well-specified likelihoods have -1."""
     sizes = (250, 1000, 4000, 16_000)
     n_seeds, n_fresh, n_restarts = (5, 200_000, 2) if scale == "cpu" else (20, 1_000_000, 10)
-    runs = np.array([excess_losses(sizes, seed, n_fresh=n_fresh, n_restarts=n_restarts) for seed in range(n_seeds)])
+    runs = np.array(
+        Parallel()(
+            delayed(excess_losses)(sizes, seed, n_fresh=n_fresh, n_restarts=n_restarts) for seed in range(n_seeds)
+        )
+    )
     mean, n = runs.mean(axis=0), np.asarray(sizes, dtype=np.float64)
     slope = log_log_slope(n, mean)
     own = [log_log_slope(n, run) for run in runs if (run > 0).all()]
