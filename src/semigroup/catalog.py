@@ -119,7 +119,7 @@ METHODS: tuple[Method, ...] = (
         name="PowerWalk",
         target="semigroup.graphs.powerwalk:PowerWalk",
         job="Rank the vertices of a large graph from the point of view of each query vertex, in milliseconds.",
-        takes="a directed or undirected, weighted or unweighted graph, and query vertices",
+        takes="a directed or undirected, weighted or unweighted graph, and query vertices (a text file, one a line)",
         gives="personalised PageRank vectors or top-k lists with the user's own node names",
         paper=Paper(
             "PowerWalk: Scalable Personalized PageRank via Random Walks with Vertex-Centric Decomposition",

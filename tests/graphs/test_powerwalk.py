@@ -29,7 +29,9 @@ from semigroup.graphs.powerwalk import (
     sample_fingerprints_on_device,
     top_entries,
 )
-from semigroup.jobs.powerwalk import political_blogs, read
+from semigroup.jobs import Context
+from semigroup.jobs.powerwalk import Queries, perform, political_blogs, read
+from semigroup.operators import Graph
 from semigroup.operators.pagerank import exact_pagerank
 
 WALKS = ("full-path", "end-point", "long-path", "stratified")
@@ -578,6 +580,17 @@ def test_query_file_is_read_and_unknown_nodes_are_named(tmp_path):
     (tmp_path / "who.txt").write_text("z\n")
     with pytest.raises(ValueError, match=r"who.txt.*'z'"):
         read([tmp_path / "graph.txt", tmp_path / "who.txt"])
+
+
+@pytest.mark.parametrize("options", [{"use_index": False}, {"n_steps": 8, "directed": False}, {"dangling": "kill"}])
+def test_run_reports_the_error_of_the_settings_it_was_given(options):
+    queries = Queries(Graph(political_blogs().adjacency), [3, 4])
+    outcome = perform(PowerWalk(n_walks=20, random_state=0, **options), queries, Context())
+    assert np.isfinite(list(outcome.metrics.values())).all()
+    assert ("L1_error_of_the_fingerprint_alone" in outcome.metrics) == options.get("use_index", True)
+    assert outcome.model.get_params()["use_index"] == options.get("use_index", True)
+    assert set(outcome.pictures) == {"accuracy", "ranking"}
+    assert outcome.tables["ranking"]["source"].unique().tolist() == [3, 4]
 
 
 # --- workers of other processes --------------------------------------------------------------------------------------
