@@ -229,12 +229,18 @@ def _draw_stability() -> Picture:
 def _draw_training(estimator: SPERegressor, plain: SPERegressor) -> Picture:
     figure, axes = new_figure(width=5.6, height=3.6)
     ax = axes[0, 0]
-    for model, name, color in ((plain, "none", COLORS[1]), (estimator, estimator.encoding, COLORS[0])):
+    for model, name, color, marker in (
+        (plain, "none", COLORS[1], "^"),
+        (estimator, estimator.encoding, COLORS[0], "o"),
+    ):
         means = [part.mean() for part in np.array_split(model.losses_, model.n_epochs)]
         epochs = np.arange(1, len(means) + 1)
         ax.semilogy(epochs, means, color=color, linestyle=":", label=f"{name}, training")
         if len(model.validation_losses_):
-            ax.semilogy(epochs, model.validation_losses_, "o-", color=color, markersize=3, label=f"{name}, held out")
+            ax.semilogy(
+                epochs, model.validation_losses_, color=color, marker=marker, markersize=4, label=f"{name}, held out"
+            )
     ax.set(xlabel="epoch", ylabel="mean absolute error / std of the target")
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend()
     return Picture(figure, "Error during the training, on the training graphs and on those that choose the epoch.")
