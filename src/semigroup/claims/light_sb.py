@@ -283,11 +283,12 @@ def bridge_cells(days: tuple[int, int, int], dim: int, seed: int, device: Litera
     first, held_out, last = (_cells(dim)[day] for day in days)
     t = (days[1] - days[0]) / (days[2] - days[0])
     unit = np.concatenate([first, held_out, last]).std(axis=0).mean()
-    start = time.perf_counter()
+    # Seconds of the core, not of the clock: what else the machine does is not the method's time.
+    start = time.process_time()
     model = LightSB(
         n_components=10, epsilon=0.1 * unit**2, validation_fraction=0.0, device=device, random_state=seed
     ).fit(first, last)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     rng = np.random.default_rng([seed, 3])
 
     def thin(rows: np.ndarray, n: int = MAX_CELLS) -> np.ndarray:
@@ -353,7 +354,7 @@ def predicts_the_held_out_day_of_cells(scale: Scale) -> Measurement:
     return Measurement(
         figure=figure[50],
         holds=holds and figure[50] <= baseline - 0.5 and slowest < 60,
-        threshold="2.31 ± 0.35 (50 columns), 2.16 ± 0.35 (100), 0.5 below the independent coupling, every fit under 60 s",
+        threshold="2.31 ± 0.35 (50 columns), 2.16 ± 0.35 (100), 0.5 below the independent coupling, every fit under 60 s of CPU",
         unit="energy distance (50 columns, mean of both setups)",
         paper="2.31 ± 0.27 (50), 2.16 ± 0.26 (100)",
         baseline=baseline,
@@ -363,7 +364,7 @@ def predicts_the_held_out_day_of_cells(scale: Scale) -> Measurement:
         table=table,
         note="The advantage over the independent coupling is all in days 2 to 4; from day 3 to 7 with day 4 held out both are "
         "level. Interpolation along an exact assignment of 1500 cells is about as good as the bridge: what the bridge adds "
-        f"is the plan for new cells. Slowest fit: {slowest:.0f} s.",
+        f"is the plan for new cells. Slowest fit: {slowest:.0f} s of CPU.",
         plot=_draw_cells(table),
     )
 
