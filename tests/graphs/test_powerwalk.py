@@ -388,6 +388,15 @@ def test_walks_on_a_torch_device_leave_the_same_fingerprints_bit_by_bit(walks, s
         np.testing.assert_array_equal(left, right, err_msg=name)
 
 
+def test_index_built_on_a_torch_device_is_the_index():
+    graph = rmat(9, 4000, random_state=0)
+    one = PowerWalk(n_walks=20, shard_size=100, random_state=1).fit(graph)
+    # To torch "cpu:0" is the processor, and to the estimator a device like any other.
+    assert_same_index(one, PowerWalk(n_walks=20, device="cpu:0", random_state=1).fit(graph))
+    with pytest.raises(ValueError, match="device"):
+        PowerWalk(walks="stratified", device="cpu:0").fit(graph)
+
+
 def test_index_folder_is_memory_mapped_and_used_again(tmp_path):
     graph = rmat(9, 4000, random_state=0)
     first = PowerWalk(index_dir=str(tmp_path / "index")).fit(graph)
