@@ -62,7 +62,9 @@ class NoiseRefinement:
         noise: Float[Tensor, "batch channels *space"],
     ) -> tuple[Float[Tensor, "batch channels *space"], Float[Tensor, "batch channels *space"]]:
         """The candidate that the network sees and what it should answer."""
-        levels = torch.tensor([self.noise_std(k) for k in range(self.n_levels)], dtype=target.dtype, device=target.device)
+        levels = torch.tensor(
+            [self.noise_std(k) for k in range(self.n_levels)], dtype=target.dtype, device=target.device
+        )
         refine = _spread(index > 0, target)
         std = _spread(levels[index], target)
         candidate = torch.where(refine, target + std * noise, torch.zeros_like(target))
