@@ -240,7 +240,7 @@ def decay_of_failures(
     source="abstract: exponential convergence",
 )  # fmt: skip
 def failures_fall_exponentially_and_errors_like_a_root(scale: Scale) -> Measurement:
-    """wiki-vote, five sources, each with its target nearest to q = 0.01; 1500 repetitions at six numbers of walks.
+    """wiki-vote, the first five sources that have a target of q = 0.010 ± 0.001, each with its nearest; 1500 repetitions.
 
     The thresholds of the prototype, which had one target, are applied to the median of the five. Sizes with fewer than five
     failures are left out of a fit. The complement: the L1 error of whole vectors falls like R^-1/2 and not exponentially,
@@ -249,14 +249,16 @@ def failures_fall_exponentially_and_errors_like_a_root(scale: Scale) -> Measurem
     only_on_cpu(scale)
     case = bench("wiki-vote", 50)
     numbers = (100, 200, 400, 800, 1200, 1600)
-    exact = exact_pagerank(case.transitions.matrix, case.sources[:5], ALPHA, dangling="kill")
+    exact = exact_pagerank(case.transitions.matrix, case.sources, ALPHA, dangling="kill")
+    # A source with few vertices in reach may have no such target. None is its own target: q(s) >= 0.15.
+    gaps = np.abs(exact - 1e-2)
+    chosen = np.flatnonzero(gaps.min(axis=1) <= 1e-3)[:5]
     table: list[dict[str, Any]] = []
     curves: dict[str, list[np.ndarray]] = {"full-path": [], "end-point": []}
     slopes: dict[str, list[float]] = {"full-path": [], "end-point": []}
     fits: list[float] = []
-    for source, answer in zip(case.sources[:5], exact):
-        away = np.where(np.arange(len(answer)) == source, np.inf, np.abs(answer - 1e-2))
-        target = int(np.argmin(away))
+    for source, answer, gap in zip(case.sources[chosen], exact[chosen], gaps[chosen]):
+        target = int(np.argmin(gap))
         for walks in ("full-path", "end-point"):
             found = np.array([estimates_of(case.transitions, int(source), target, r, walks, 1500) for r in numbers])
             slope, fit, frequency = decay_of_failures(numbers, np.abs(found / answer[target] - 1) > 0.25)
