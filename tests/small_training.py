@@ -1,6 +1,7 @@
 """A small training run with every moving part (noise, minibatches, schedule, averaged weights), alone or in a process.
 
-``python small_training.py FOLDER CHECKPOINT_EVERY SECONDS_A_STEP`` trains and leaves ``weights.pt`` in the folder; says when it is in the loop.
+``python small_training.py FOLDER CHECKPOINT_EVERY SECONDS_A_STEP`` trains, leaves ``weights.pt`` in the folder, and says
+when it is in the loop.
 """
 
 import sys

@@ -82,16 +82,17 @@ def check_number(
         for sign, bound in ((">", above), (">=", minimum), ("<", below), ("<=", maximum))
         if bound is not None
     ]
+    number = float(value)
     inside = (
-        np.isfinite(float(value))
-        and (above is None or value > above)
-        and (minimum is None or value >= minimum)
-        and (below is None or value < below)
-        and (maximum is None or value <= maximum)
+        np.isfinite(number)
+        and (above is None or number > above)
+        and (minimum is None or number >= minimum)
+        and (below is None or number < below)
+        and (maximum is None or number <= maximum)
     )
     if not inside:
         raise ValueError(f"{name} must be {' and '.join(wanted) or 'finite'}, got {value!r}")
-    return float(value)
+    return number
 
 
 def check_integer(value: Any, name: str, *, minimum: int | None = None, maximum: int | None = None) -> int:

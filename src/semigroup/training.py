@@ -27,7 +27,14 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-__all__ = ["EpochSampler", "TrainingDiverged", "TrainingResult", "interrupt_between_steps", "train", "warmup_then_linear"]
+__all__ = [
+    "EpochSampler",
+    "TrainingDiverged",
+    "TrainingResult",
+    "interrupt_between_steps",
+    "train",
+    "warmup_then_linear",
+]
 
 CHECKPOINT = "checkpoint.pt"
 
