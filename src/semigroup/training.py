@@ -199,7 +199,11 @@ def train(
     if resume and checkpoint_dir is None:
         raise ValueError("resume needs checkpoint_dir, the folder that holds the checkpoint")
     accelerator = _accelerator(device, mixed_precision)
-    model, optimizer = accelerator.prepare(network, optimizer)
+    model = accelerator.prepare(network)
+    if accelerator.scaler is not None:
+        # Only scaled gradients need the wrapped optimiser, whose look-ups of optional packages at every step cost more
+        # than the arithmetic of a small network.
+        optimizer = accelerator.prepare(optimizer)
     bare = accelerator.unwrap_model(model)
     averaged = None
     if ema_decay is not None:
