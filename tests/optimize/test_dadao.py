@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from semigroup.data.decentralised import (
     LeastSquares,
     Logistic,
     Quadratic,
+    local_gradient,
     random_least_squares,
     random_logistic,
     random_quadratic,
@@ -267,7 +267,7 @@ def test_minibatch_gradients_are_unbiased():
     objective = random_logistic(path(2), n_samples=40, random_state=0).objective
     x = np.array([0.3, -0.2])
     draws = (np.arange(40) + 0.5) / 40  # every row once
-    assert np.allclose(objective.minibatch_gradient(1, x, draws), objective.gradient(1, x), atol=1e-12)
+    assert np.allclose(local_gradient(1, x, draws, objective.arrays), objective.gradient(1, x), atol=1e-12)
 
 
 def test_the_bound_of_unknown_minimisers_holds_and_is_reached():
@@ -465,86 +465,80 @@ from semigroup.data.decentralised import DecentralisedProblem, GradientOracles, 
 from semigroup.operators.topology import cycle
 from semigroup.optimize import DADAO
 
+folder, sleep, t_max, rank = sys.argv[1], float(sys.argv[2]), float(sys.argv[3]), int(os.environ["RANK"])
 objective = random_quadratic(cycle(3), n_features=2, random_state=0).objective
 
 def gradient(worker):
     def compute(x):
-        time.sleep(float(sys.argv[2]))
+        assert worker == rank, "only the own data are here"
+        time.sleep(sleep)
         return objective.gradient(worker, x)
     return compute
 
-oracles = GradientOracles(
-    [gradient(i) for i in range(3)], n_features=2, mu=1.0, smoothness=10.0, optimum=objective.optimum()
+oracles = GradientOracles([gradient(i) for i in range(3)], n_features=2, mu=1.0, smoothness=10.0)
+problem = DecentralisedProblem(
+    nx.relabel_nodes(nx.cycle_graph(3), dict(enumerate(["amber", "birch", "cedar"]))), oracles
 )
-graph = nx.relabel_nodes(nx.cycle_graph(3), dict(enumerate(["amber", "birch", "cedar"])))
-estimator = DADAO(carrier="processes", random_state=7, t_max=float(sys.argv[3]), tol=1e-30, timeout=30.0)
-result = estimator.minimize(DecentralisedProblem(graph, oracles), checkpoint_dir=sys.argv[1])
-if os.environ["RANK"] == "1":
-    np.savez(os.path.join(sys.argv[1], "result.npz"), state=result.state, history=result.history.table)
+with open(os.path.join(folder, f"pid-{rank}"), "w") as file:
+    file.write(str(os.getpid()))
+estimator = DADAO(carrier="processes", random_state=7, t_max=t_max, tol=1e-30, timeout=30.0)
+result = estimator.minimize(problem, checkpoint_dir=os.path.join(folder, "state"), resume=True)
+if rank == 1:
+    np.savez(os.path.join(folder, "result.npz"), state=result.state, history=result.history.table)
+estimator.set_params(rate_factor=0.2, t_max=1e5).minimize(problem)
 """
 
 
-def three_workers():
-    return random_quadratic(cycle(3), n_features=2, random_state=0)
-
-
 def start_workers(tmp_path, sleep, t_max):
-    """Three processes over loopback; the folder of their state."""
+    """Three workers under torchrun."""
     script = tmp_path / "worker.py"
     script.write_text(WORKER)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {
-        **os.environ,
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": "3",
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, str(script), str(tmp_path / "state"), str(sleep), str(t_max)]
-    return [
-        subprocess.Popen(command, env={**environment, "RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
-        for rank in range(3)
-    ]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3"]
+    return subprocess.Popen(
+        [*launcher, str(script), str(tmp_path), str(sleep), str(t_max)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
-def test_one_process_a_worker_gives_the_run_of_one_process(tmp_path):
-    workers = start_workers(tmp_path, 0.0, 25.0)
-    for worker in workers:
-        _, errors = worker.communicate(timeout=60)
-        assert worker.returncode == 0, errors
-    expected = DADAO(random_state=7, t_max=25.0, tol=1e-30).minimize(three_workers())
-    with np.load(tmp_path / "state" / "result.npz") as result:
-        assert np.allclose(result["state"], expected.state, rtol=1e-9, atol=1e-9)
-        assert np.allclose(result["history"], expected.history.table, rtol=1e-7)
-
-
-def test_a_killed_worker_is_named_and_the_others_stop_with_their_state_and_can_go_on_without_it(tmp_path):
-    workers = start_workers(tmp_path, 0.01, 1000.0)
+def test_a_killed_worker_is_named_and_the_others_leave_a_state_to_go_on_from_with_it_or_without_it(tmp_path):
+    problem = random_quadratic(cycle(3), n_features=2, random_state=0)
     state = tmp_path / "state"
+    launcher = start_workers(tmp_path, 0.01, 1000.0)
     try:
-        limit = time.monotonic() + 60
+        limit = time.monotonic() + 120
         while len(list(state.glob("worker-?.until-00000010.npz"))) < 3:
-            assert time.monotonic() < limit and all(worker.poll() is None for worker in workers)
-            time.sleep(0.05)
-        workers[2].send_signal(signal.SIGKILL)
-        for rank in (0, 1):
-            _, errors = workers[rank].communicate(timeout=30)
-            assert workers[rank].returncode == 1
-            assert "WorkerDied: worker 2 ('cedar') no longer answers" in errors
-            assert "without([2])" in errors
+            assert time.monotonic() < limit and launcher.poll() is None
+            time.sleep(0.02)
+        os.kill(int((tmp_path / "pid-2").read_text()), signal.SIGKILL)
+        _, errors = launcher.communicate(timeout=60)
     finally:
-        for worker in workers:
-            worker.kill()
-            worker.communicate()
+        launcher.terminate()
+    assert launcher.returncode != 0
+    # torchrun, too, stops the others: both have to say whom they missed before they go
+    for survivor in ("0 ('amber')", "1 ('birch')"):
+        assert "worker 2 ('cedar') no longer answers: it died, or its machine cannot be reached" in errors
+        assert f"Worker {survivor} stopped at time" in errors
+    assert "without([2])" in errors
+
     interval, states, numbers = last_snapshot(state)
     assert interval >= 10 and numbers == [0, 1, 2]
-    whole = DADAO(random_state=7, t_max=float(interval), tol=1e-30).minimize(three_workers())
-    assert np.allclose(states, whole.state, rtol=1e-9, atol=1e-9)
-    rest = three_workers().without([2])
-    result = DADAO(random_state=0).minimize(rest, states[:2, 0])
-    assert result.success and np.allclose(result.x, rest.objective.optimum(), atol=1e-3)
+    until_then = DADAO(random_state=7, t_max=float(interval), tol=1e-30).minimize(problem)
+    assert np.allclose(states, until_then.state, rtol=1e-9, atol=1e-9)
+
+    rest = problem.without([2])
+    without = DADAO(random_state=0).minimize(rest, states[:2, 0])
+    assert without.success and np.allclose(without.x, rest.objective.optimum(), atol=1e-3)
+
+    # with it: the run goes on as if it had never stopped; the script then lets another one diverge
+    launcher = start_workers(tmp_path, 0.0, interval + 15.0)
+    _, errors = launcher.communicate(timeout=120)
+    whole = DADAO(random_state=7, t_max=interval + 15.0, tol=1e-30).minimize(as_oracles(problem))
+    with np.load(tmp_path / "result.npz") as result:
+        assert np.allclose(result["state"], whole.state, rtol=1e-9, atol=1e-9)
+        assert np.allclose(result["history"], whole.history.table, rtol=1e-7)
+    assert "diverged to a squared norm of" in errors and "the rates are too low: multiply them by at least 5" in errors
 
 
 def test_a_network_that_falls_apart_without_the_worker_is_refused():

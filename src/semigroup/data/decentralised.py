@@ -23,10 +23,12 @@ import numba
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy.special import expit
 from sklearn.datasets import make_classification, make_regression
 from torch import Tensor
 
 from semigroup.base import check_array, check_integer, check_number, numpy_generator
+from semigroup.operators.graph import Graph
 from semigroup.operators.topology import network
 
 __all__ = [
@@ -65,12 +67,12 @@ class LocalArrays(typing.NamedTuple):
     """
 
     kind: int
-    hessians: np.ndarray
-    linear: np.ndarray
-    features: np.ndarray
-    targets: np.ndarray
-    offsets: np.ndarray
-    ridge: float
+    hessians: np.ndarray = np.empty((0, 0, 0))
+    linear: np.ndarray = np.empty((0, 0))
+    features: np.ndarray = np.empty((0, 0))
+    targets: np.ndarray = np.empty(0)
+    offsets: np.ndarray = np.empty(0, dtype=np.int64)
+    ridge: float = 0.0
 
 
 @numba.njit(cache=True)
@@ -158,12 +160,6 @@ class _ArrayObjective(Objective):
         """∇f_i(x)."""
         return local_gradient(worker, np.ascontiguousarray(x), np.empty(0), self.arrays)
 
-    def minibatch_gradient(
-        self, worker: int, x: Float[np.ndarray, " d"], draws: Float[np.ndarray, " batch"]
-    ) -> Float[np.ndarray, " d"]:
-        """Unbiased estimate of ∇f_i(x) over the rows that uniform numbers `draws` fall on."""
-        return local_gradient(worker, np.ascontiguousarray(x), draws, self.arrays)
-
 
 class Quadratic(_ArrayObjective):
     r""":math:`f_i(x) = \tfrac12 x^\top H_i x - c_i^\top x`.
@@ -199,7 +195,7 @@ class Quadratic(_ArrayObjective):
         self.n_workers, self.n_features = n, d
         eigenvalues = np.linalg.eigvalsh(matrices)
         self.mu, self.smoothness = _strongly_convex(eigenvalues[:, 0], eigenvalues[:, -1], "hessians")
-        self.arrays = _arrays(QUADRATIC, hessians=matrices, linear=vectors, offsets=np.zeros(n + 1, dtype=np.int64))
+        self.arrays = LocalArrays(QUADRATIC, hessians=matrices, linear=vectors)
 
     def gradients(self, points: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
         """Every worker's gradient at its own point."""
@@ -239,7 +235,7 @@ class _RowObjective(_ArrayObjective):
             raise ValueError(f"features must have as many columns for every worker, got {[b.shape[1] for b in blocks]}")
         self.ridge = check_number(ridge, "ridge", minimum=0)
         self.n_workers, self.n_features = len(blocks), blocks[0].shape[1]
-        self.arrays = _arrays(
+        self.arrays = LocalArrays(
             self._kind,
             features=np.concatenate(blocks),
             targets=np.concatenate(answers),
@@ -264,8 +260,8 @@ class _RowObjective(_ArrayObjective):
 
     def restricted(self, workers: Int[np.ndarray, " k"]) -> _RowObjective:
         """The objective of some of the workers only."""
-        blocks = [self.blocks[i] for i in workers]
-        return type(self)([a for a, _ in blocks], [b for _, b in blocks], ridge=self.ridge)
+        features, targets = zip(*self.blocks)
+        return type(self)([features[i] for i in workers], [targets[i] for i in workers], ridge=self.ridge)
 
 
 class LeastSquares(_RowObjective):
@@ -348,7 +344,7 @@ class Logistic(_RowObjective):
 
         x = np.zeros(self.n_features)
         for _ in range(100):
-            chance = 1 / (1 + np.exp(np.clip(targets * (features @ x), -500, 500)))
+            chance = expit(-targets * (features @ x))
             gradient = -features.T @ (weight * targets * chance) + self.ridge * x
             hessian = (features.T * (weight * chance * (1 - chance))) @ features + self.ridge * np.eye(len(x))
             step = np.linalg.solve(hessian, gradient)
@@ -435,27 +431,6 @@ def _strongly_convex(least: np.ndarray, largest: np.ndarray, name: str) -> tuple
     return float(least[worker]), float(largest.max())
 
 
-def _arrays(
-    kind: int,
-    *,
-    offsets: np.ndarray,
-    hessians: np.ndarray | None = None,
-    linear: np.ndarray | None = None,
-    features: np.ndarray | None = None,
-    targets: np.ndarray | None = None,
-    ridge: float = 0.0,
-) -> LocalArrays:
-    return LocalArrays(
-        kind,
-        np.empty((0, 0, 0)) if hessians is None else hessians,
-        np.empty((0, 0)) if linear is None else linear,
-        np.empty((0, 0)) if features is None else features,
-        np.empty(0) if targets is None else targets,
-        offsets,
-        float(ridge),
-    )
-
-
 class BatchedGradients:
     """Gradients of many workers at once, on a torch device.
 
@@ -532,11 +507,7 @@ class DecentralisedProblem:
     """
 
     def __init__(self, graph: Any, objective: Objective, *, period: float | None = None) -> None:
-        several = isinstance(graph, list | tuple) and len(graph) > 0 and not np.isscalar(graph[0])
-        # A plain edge list is a list too: its items are pairs, not graphs.
-        several = several and not (isinstance(graph[0], list | tuple) and len(graph[0]) in (2, 3))
-        graphs = list(graph) if several else [graph]
-        self.graphs = [network(g, f"graph[{k}]" if several else "graph") for k, g in enumerate(graphs)]
+        self.graphs = _networks(graph)
         if not isinstance(objective, Objective):
             raise TypeError(f"objective must be an Objective such as LeastSquares, got {type(objective).__name__}")
         self.objective = objective
@@ -565,9 +536,15 @@ class DecentralisedProblem:
         """
         keep = np.setdiff1d(np.arange(self.n_workers), np.asarray(workers, dtype=np.int64))
         graphs = [type(g)(g.adjacency[keep][:, keep], g.names[keep]) for g in self.graphs]
-        return DecentralisedProblem(
-            graphs if len(graphs) > 1 else graphs[0], self.objective.restricted(keep), period=self.period
-        )
+        return DecentralisedProblem(graphs, self.objective.restricted(keep), period=self.period)
+
+
+def _networks(graph: Any) -> list[Graph]:
+    """One network, or several, checked. An edge list is a list too: its items are pairs, not graphs."""
+    several = isinstance(graph, list | tuple) and len(graph) > 0 and not np.isscalar(graph[0])
+    if several and not (isinstance(graph[0], list | tuple) and len(graph[0]) in (2, 3)):
+        return [network(g, f"graph[{k}]" if len(graph) > 1 else "graph") for k, g in enumerate(graph)]
+    return [network(graph)]
 
 
 # --- generators ----------------------------------------------------------------------------------------------------
@@ -594,18 +571,18 @@ def random_quadratic(
         number κ too; with axes of their own the average of many is far better conditioned than they are.
     random_state : int, Generator or None
     """
-    first = network(graph[0] if isinstance(graph, list) else graph)
+    graphs = _networks(graph)
     d = check_integer(n_features, "n_features", minimum=2)
     kappa = check_number(condition_number, "condition_number", minimum=1)
     generator = numpy_generator(random_state)
-    n = first.n_nodes
+    n = graphs[0].n_nodes
     axes = np.linalg.qr(generator.standard_normal((1 if shared_axes else n, d, d)))[0]
     axes = np.broadcast_to(axes, (n, d, d))
     eigenvalues = np.column_stack([np.ones(n), np.full(n, kappa), generator.uniform(1, kappa, (n, d - 2))])
     hessians = np.einsum("nij,nj,nkj->nik", axes, eigenvalues, axes)
     hessians = (hessians + hessians.transpose(0, 2, 1)) / 2
     minimisers = generator.standard_normal((n, d))
-    return DecentralisedProblem(graph, Quadratic(hessians, np.einsum("nij,nj->ni", hessians, minimisers)))
+    return DecentralisedProblem(graphs, Quadratic(hessians, np.einsum("nij,nj->ni", hessians, minimisers)))
 
 
 def random_least_squares(
@@ -631,24 +608,25 @@ def random_least_squares(
         Correlation of neighbouring features, at every worker; it makes their average as badly conditioned as they are.
     random_state : int, Generator or None
     """
-    first = network(graph[0] if isinstance(graph, list) else graph)
+    graphs = _networks(graph)
     generator = numpy_generator(random_state)
     blocks = [
         make_regression(n_samples, n_features, noise=noise, random_state=int(generator.integers(2**31)))
-        for _ in range(first.n_nodes)
+        for _ in range(graphs[0].n_nodes)
     ]
     scales = generator.uniform(0.01, 5, len(blocks))
     lags = np.abs(np.subtract.outer(np.arange(n_features), np.arange(n_features)))
     mixing = np.linalg.cholesky(check_number(correlation, "correlation", minimum=0, below=1) ** lags).T
     features, targets = [a @ mixing for a, _ in blocks], [scale * b for scale, (_, b) in zip(scales, blocks)]
-    return DecentralisedProblem(graph, LeastSquares(features, targets))
+    return DecentralisedProblem(graphs, LeastSquares(features, targets))
 
 
 def random_logistic(
     graph: Any, *, n_samples: int = 100, n_features: int = 2, ridge: float = 1.0, random_state: Any = None
 ) -> DecentralisedProblem:
     """Two-class logistic regression, one draw of scikit-learn's `make_classification` dealt to the workers."""
-    n = network(graph[0] if isinstance(graph, list) else graph).n_nodes
+    graphs = _networks(graph)
+    n = graphs[0].n_nodes
     generator = numpy_generator(random_state)
     informative = min(n_features, 10)
     rows, classes = make_classification(
@@ -660,7 +638,7 @@ def random_logistic(
         random_state=int(generator.integers(2**31)),
     )
     features, targets = rows.reshape(n, n_samples, -1), (2.0 * classes - 1).reshape(n, n_samples)
-    return DecentralisedProblem(graph, Logistic(features, targets, ridge=ridge))
+    return DecentralisedProblem(graphs, Logistic(features, targets, ridge=ridge))
 
 
 def split_rows(n_rows: int, n_workers: int) -> list[np.ndarray]:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from semigroup.data.decentralised import Objective
 
-__all__ = ["History", "distance_to_optimum"]
+__all__ = ["History", "distance_to_optimum", "squared_error", "squared_error_bound"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class History:
     time : array of shape (k,)
         Units of time of an asynchronous method, rounds of a synchronous one.
     gap : array of shape (k,)
-        Mean over the workers of ‖xᵢ - x*‖², or its upper bound (see `distance_to_optimum`).
+        Mean over the workers of ‖xᵢ - x*‖², or its upper bound (see `squared_error_bound`).
     communications : array of shape (k,)
         Exchanges along an edge so far, in the whole network.
     gradients : array of shape (k,)
@@ -59,19 +59,28 @@ class History:
         return float(np.polyfit(self.time[inside], np.log(self.gap[inside]), 1)[0])
 
 
-def distance_to_optimum(objective: Objective) -> Callable[[Float[np.ndarray, "n d"]], float]:
-    r"""The error measure :math:`\frac1n \sum_i \|x_i - x^*\|^2` of an objective.
+def squared_error(points: Float[np.ndarray, "n d"], optimum: Float[np.ndarray, " d"]) -> float:
+    r"""Mean squared distance of the workers' points to the minimiser, :math:`\frac1n \sum_i \|x_i - x^*\|^2`."""
+    return float(((points - optimum) ** 2).sum(axis=1).mean())
 
-    Where the minimiser is not known, an upper bound that needs only gradients: with :math:`\bar x` the mean,
-    :math:`\frac1n \sum_i \|x_i - \bar x\|^2 + \|\frac1n \sum_i \nabla f_i(\bar x)\|^2 / \mu^2`.
+
+def squared_error_bound(points: Float[np.ndarray, "n d"], slope: Float[np.ndarray, " d"], mu: float) -> float:
+    r"""Upper bound of `squared_error` where the minimiser is not known.
+
+    With the mean :math:`\bar x` of the points and the average gradient `slope` there,
+    :math:`\frac1n \sum_i \|x_i - \bar x\|^2 + \|\nabla f(\bar x)\|^2 / \mu^2`.
     """
+    return squared_error(points, points.mean(axis=0)) + float(slope @ slope) / mu**2
+
+
+def distance_to_optimum(objective: Objective) -> Callable[[Float[np.ndarray, "n d"]], float]:
+    """The error measure of an objective: `squared_error`, or `squared_error_bound` where the minimiser is not known."""
     optimum = objective.optimum()
     if optimum is not None:
-        return lambda points: float(((points - optimum) ** 2).sum(axis=1).mean())
+        return lambda points: squared_error(points, optimum)
 
     def bound(points: np.ndarray) -> float:
-        mean = points.mean(axis=0)
-        slope = objective.gradients(np.tile(mean, (len(points), 1))).mean(axis=0)
-        return float(((points - mean) ** 2).sum(axis=1).mean() + slope @ slope / objective.mu**2)
+        mean = np.tile(points.mean(axis=0), (len(points), 1))
+        return squared_error_bound(points, objective.gradients(mean).mean(axis=0), objective.mu)
 
     return bound

@@ -30,8 +30,8 @@ from semigroup.data.decentralised import DecentralisedProblem
 from semigroup.optimize.dadao.carriers import BatchCarrier, Carrier, EventCarrier, arrays_of
 from semigroup.optimize.dadao.processes import connect, last_snapshot, run_worker
 from semigroup.optimize.dadao.rule import Constants, constants
-from semigroup.optimize.dadao.schedule import RatesTooLow, Schedule, rates_of
-from semigroup.optimize.history import History, distance_to_optimum
+from semigroup.optimize.dadao.schedule import Events, RatesTooLow, Schedule, rates_of
+from semigroup.optimize.history import History, distance_to_optimum, squared_error, squared_error_bound
 from semigroup.training import interrupt_between_steps
 
 __all__ = ["DADAO"]
@@ -88,7 +88,7 @@ class DADAO(Estimator):
     iterates_ : array of shape (n, d)
         Each worker's iterate.
     averages_ : array of shape (n, d)
-        Mean of each worker's iterate over its own events; None where gradients are whole.
+        Mean of each worker's iterate over its own events of this call; None where gradients are whole.
     state_ : array of shape (n, 6, d)
         Each worker's full state, from which `minimize` can go on.
     edges_ : int array of shape (m, 2)
@@ -182,7 +182,7 @@ class DADAO(Estimator):
         TypeError, ValueError
             If an argument cannot be used; names it.
         WorkerDied
-            With the carrier "processes", if a worker no longer answers; names it.
+            With the carrier "processes", if a worker no longer answers or diverges; names it.
 
         Warns
         -----
@@ -325,7 +325,9 @@ class _Run:
         """Play interval after interval until the tolerance, the last interval, divergence or Ctrl-C."""
         gap_of = distance_to_optimum(self.problem.objective)
         records: list[Record] = [(0.0, gap_of(state[:, 0]), 0.0, 0.0)]
-        scale = self._natural_scale(state, records[0][1])
+        # An iterate may become as large as the first error, or as the workers' minima are apart, without being lost.
+        mean = np.tile(state[:, 0].mean(axis=0), (len(state), 1))
+        scale = records[0][1] + self._natural_scale(self.problem.objective.gradients(mean))
         path = None if self.folder is None else self.folder / CHECKPOINT
         if resume and path is not None and path.exists():
             with np.load(path, allow_pickle=False) as archive:
@@ -345,9 +347,7 @@ class _Run:
                     gap = gap_of(carrier.points())
                 if not gap <= DIVERGED * scale:
                     return self._result(carrier, records, 2, gap)
-                _, _, exchanged, computed = records[-1]
-                counts = (exchanged + events.n_communications, computed + events.n_gradients)
-                records.append(((interval + 1) * self.duration, gap, *counts))
+                records.append(self._record(records[-1], interval, events, gap))
                 show(interval + 1, gap)
                 if path is not None and (interrupted() or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS):
                     self._save(path, carrier, records)
@@ -376,6 +376,10 @@ class _Run:
                 state, before, start, self.seed = states, *_earlier(self.folder, rank, first)
             elif self.folder is not None:
                 _remember(self.folder, rank, start, self.seed)
+            objective = self.problem.objective
+            # Of gradient functions each process calls its own only: the others' data need not be here.
+            slope = torch.from_numpy(objective.gradient(rank, start.mean(axis=0)))
+            scale = self._natural_scale(torch.stack(connection.gather(slope)).numpy())
             trail = run_worker(
                 connection,
                 self.problem,
@@ -387,29 +391,37 @@ class _Run:
                 n_intervals=self.n_intervals,
                 duration=self.duration,
                 batch_size=self.batch_size,
+                largest=DIVERGED * (scale + float((start**2).sum(axis=1).max())),
                 checkpoint_dir=self.folder,
             )
             own = np.concatenate([start[rank][None], before, np.array(trail.points).reshape(-1, state.shape[2])])
             points = torch.stack(connection.gather(torch.from_numpy(own)), dim=1).numpy()
             final = torch.stack(connection.gather(torch.from_numpy(trail.state))).numpy()
             averages = torch.stack(connection.gather(torch.from_numpy(trail.average))).numpy()
-        gap_of = distance_to_optimum(self.problem.objective)
-        records: list[Record] = [(0.0, gap_of(points[0]), 0.0, 0.0)]
-        for interval, point in enumerate(points[1:]):
+            optimum = objective.optimum()
+            if optimum is None:
+                means = points.mean(axis=1)
+                slope = torch.from_numpy(np.stack([objective.gradient(rank, mean) for mean in means]))
+                slopes = torch.stack(connection.gather(slope)).mean(dim=0).numpy()
+                gaps = [squared_error_bound(*pair, objective.mu) for pair in zip(points, slopes)]
+            else:
+                gaps = [squared_error(point, optimum) for point in points]
+        records: list[Record] = [(0.0, gaps[0], 0.0, 0.0)]
+        for interval, gap in enumerate(gaps[1:]):
             events = self.schedule.events(self.seed, interval, self.duration, self.batch_size)
-            _, _, exchanged, computed = records[-1]
-            counts = (exchanged + events.n_communications, computed + events.n_gradients)
-            records.append(((interval + 1) * self.duration, gap_of(point), *counts))
-        gap = records[-1][1]
-        diverged = not gap <= DIVERGED * self._natural_scale(state, records[0][1])
-        status = 2 if diverged else 0 if gap <= self.tol * records[0][1] else 1
-        return self._result(_Finished(points[-1], final, averages), records, status, gap)
+            records.append(self._record(records[-1], interval, events, gap))
+        status = 0 if gaps[-1] <= self.tol * gaps[0] else 1
+        return self._result(_Finished(points[-1], final, averages), records, status, gaps[-1])
 
-    def _natural_scale(self, state: np.ndarray, gap: float) -> float:
-        """Squared size that iterates may reach without being lost: the first error, or how far apart the workers' minima are."""
-        mean = state[:, 0].mean(axis=0)
-        slopes = self.problem.objective.gradients(np.tile(mean, (len(state), 1)))
-        return gap + float((slopes**2).sum(axis=1).mean()) / self.problem.objective.mu**2 + np.finfo(float).tiny
+    def _record(self, last: Record, interval: int, events: Events, gap: float) -> Record:
+        """The record at the end of an interval, after the one before it."""
+        _, _, exchanged, computed = last
+        time_ = (interval + 1) * self.duration
+        return time_, gap, exchanged + events.n_communications, computed + events.n_gradients
+
+    def _natural_scale(self, slopes: Float[np.ndarray, "n d"]) -> float:
+        """How far apart the workers' minima are, squared: from their gradients at one point."""
+        return float((slopes**2).sum(axis=1).mean()) / self.problem.objective.mu**2 + np.finfo(float).tiny
 
     def _result(self, carrier: Any, records: list[Record], status: int, gap: float) -> OptimizeResult:
         history = History.from_table(np.array(records))
@@ -420,7 +432,7 @@ class _Run:
             1: f"time limit reached: at time {until:g} the squared distance is {relative:.2g} of the first",
             2: (
                 f"diverged: at time {until + self.duration:g} the squared distance to the minimiser is {gap:.3g}, {relative:.2g} "
-                f"of the first. {self._suspicion()}"
+                f"of the first; {self.schedule.suspicion}"
             ),
         }[status]
         points, states = carrier.points().copy(), carrier.states()
@@ -441,13 +453,6 @@ class _Run:
             schedule=self.schedule,
             history=history,
         )
-
-    def _suspicion(self) -> str:
-        """The likely cause of divergence."""
-        factor = self.schedule.minimal_factor
-        if factor > 1 + 1e-6:
-            return f"The rates are too low: multiply them by at least {factor:.4g}."
-        return "The rates are high enough: smoothness may be too small, or mu too large, for some worker's function."
 
     def _save(self, path: Path, carrier: Carrier, records: list[Record]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -486,9 +491,11 @@ def _earlier(folder: Path, rank: int, until: int) -> tuple[np.ndarray, np.ndarra
         start, seed = archive["start"], int(archive["seed"])
     parts = [np.empty((0, start.shape[1]))]
     for file in sorted(folder.glob(f"worker-{rank}.until-*.npz")):
-        if int(file.stem.rpartition("-")[2]) <= until:
-            with np.load(file, allow_pickle=False) as archive:
-                parts.append(archive["points"])
+        if int(file.stem.rpartition("-")[2]) > until:
+            file.unlink()  # this worker was ahead of the others: it plays that part again
+            continue
+        with np.load(file, allow_pickle=False) as archive:
+            parts.append(archive["points"])
     return np.concatenate(parts), start, seed
 
 

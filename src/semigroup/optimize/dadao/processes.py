@@ -3,7 +3,8 @@
 Every worker derives the same event list from the shared seed and plays its own events in order. A gradient event concerns no
 one else. A communication is one exchange with the partner, who waits for nothing but it: there is no barrier and no server, and
 a worker may run ahead of those that it has no edge event with. A worker that dies is noticed by the first partner that waits
-for it, written into the rendezvous store under its name, and so named by everyone else when they stop in turn.
+for it, written into the rendezvous store under its name, and so named by everyone else when they stop in turn. torchrun, which
+sees the death too, tells the others to terminate before they have met the gap: they hold that back for a while and play on.
 
 The program that ``torchrun --nproc-per-node 4 program.py`` starts builds the same problem in every process; of gradient functions
 each calls its own only::
@@ -20,6 +21,9 @@ from __future__ import annotations
 
 import math
 import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -48,10 +52,13 @@ from semigroup.optimize.dadao.schedule import Schedule
 __all__ = ["Connection", "Trail", "WorkerDied", "connect", "last_snapshot", "run_worker"]
 
 SNAPSHOT_EVERY = 10  # intervals
+LOST = "no longer answers: it died, or its machine cannot be reached"
+# torchrun ends by force what is still there thirty seconds after it asked.
+SECONDS_AFTER_SIGTERM = 15.0
 
 
 class WorkerDied(RuntimeError):
-    """A worker no longer answers.
+    """A worker no longer answers, or has diverged.
 
     Attributes
     ----------
@@ -121,18 +128,18 @@ class Connection:
             raise self.obituary(partner, float("nan")) from error
         return list(whole)
 
-    def obituary(self, suspect: int, time: float) -> WorkerDied:
-        """Who died: whom another worker has already reported, else the partner that this one waits for."""
+    def obituary(self, suspect: int, time: float, cause: str = LOST) -> WorkerDied:
+        """Who died and of what: as another worker has already reported, else the suspect."""
         try:
             reported = [i for i in range(len(self.names)) if self.store.check([f"dead/{i}"])]
-            dead = reported[0] if reported else suspect
-            self.store.set(f"dead/{dead}", "gone")
+            if reported:
+                suspect, cause = reported[0], self.store.get(f"dead/{reported[0]}").decode()
+            else:
+                self.store.set(f"dead/{suspect}", cause)
         except RuntimeError:
-            dead = 0  # the store lies with worker 0 where no launcher holds it
-        name = self.names[dead]
+            suspect = 0  # the store lies with worker 0 where no launcher holds it
         when = f"time {time:.3f}" if math.isfinite(time) else "while the results were exchanged"
-        text = f"worker {dead} ('{name}') no longer answers: it died, or its machine cannot be reached ({when})"
-        return WorkerDied(text, dead, time)
+        return WorkerDied(f"worker {suspect} ('{self.names[suspect]}') {cause} ({when})", suspect, time)
 
 
 @contextmanager
@@ -161,16 +168,35 @@ def connect(problem: DecentralisedProblem, timeout: float) -> Iterator[Connectio
         dist.destroy_process_group()
 
 
+@contextmanager
+def _held_back_signals() -> Iterator[Callable[[], bool]]:
+    """Whether to stop: at once after Ctrl-C; after SIGTERM only when there was time to meet a worker that has died."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    deadlines: list[float] = []
+    patience: dict[int, float] = {signal.SIGINT: 0.0, signal.SIGTERM: SECONDS_AFTER_SIGTERM}
+    previous = {
+        number: signal.signal(number, lambda received, frame: deadlines.append(time.monotonic() + patience[received]))
+        for number in patience
+    }
+    try:
+        yield lambda: bool(deadlines) and time.monotonic() >= min(deadlines)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
 @dataclass
 class Trail:
     """What one worker did.
 
     Attributes
     ----------
+    state : array of shape (6, d)
+        At the end.
     points : list of array of shape (d,)
         The iterate at the end of each interval.
-    state : array of shape (6, d)
-        At the end of the last whole interval.
     average : array of shape (d,)
         Mean of the iterate over the worker's own events.
     """
@@ -192,6 +218,7 @@ def run_worker(
     n_intervals: int,
     duration: float,
     batch_size: int,
+    largest: float,
     checkpoint_dir: Path | None,
 ) -> Trail:
     """Play this process's events until the end of the last interval.
@@ -199,50 +226,60 @@ def run_worker(
     Raises
     ------
     WorkerDied
-        If a partner is gone; the state at the end of the last whole interval is stored first.
+        If a partner is gone, or the squared norm of this worker's iterate exceeds `largest`.
+    KeyboardInterrupt
+        On Ctrl-C, and some seconds after SIGTERM.
     """
     rank = connection.rank
     compute = _gradient_function(problem, batch_size, rank)
     trail = Trail(state.copy(), np.zeros(state.shape[1]))
     current, clock = state.copy(), first_interval * duration
     n_own, stored = 0, first_interval
-    try:
-        for interval in range(first_interval, n_intervals):
-            events = schedule.events(seed, interval, duration, batch_size)
-            own = np.flatnonzero((events.first == rank) | (events.second == rank))
-            for k in own.tolist():
-                time, one, other = float(events.times[k]), int(events.first[k]), int(events.second[k])
-                n_own += 1
-                trail.average += (current[0] - trail.average) / n_own
-                flow(current, decays(time - clock, c), c)
-                clock = time
-                if other < 0:
-                    gradient_jump(current, compute(current[0], events.draws[k]), c)
-                else:
-                    sent = message(current)
-                    received = connection.exchange(other if one == rank else one, sent, time)
-                    communication_jump(current, sent, received, c)
-            until = (interval + 1) * duration
-            flow(current, decays(until - clock, c), c)
-            clock = until
-            trail.points.append(current[0].copy())
-            trail.state = current.copy()
-            if checkpoint_dir is not None and ((interval + 1) % SNAPSHOT_EVERY == 0 or interval + 1 == n_intervals):
-                _store(checkpoint_dir, rank, interval + 1, trail, first_interval, stored)
-                stored = interval + 1
-    except WorkerDied as error:
-        done = first_interval + len(trail.points)
-        text = f"{error}. Worker {rank} ('{connection.names[rank]}') stopped at time {done * duration:g}"
-        if checkpoint_dir is None:
-            text += "; give checkpoint_dir to have the state saved"
-        else:
-            if done > stored:
-                _store(checkpoint_dir, rank, done, trail, first_interval, stored)
-            text += (
-                f"; its state is in {checkpoint_dir}. Go on with resume=True once the worker is back, or without it from "
-                f"last_snapshot({str(checkpoint_dir)!r}) on problem.without([{error.worker}])"
-            )
-        raise WorkerDied(text, error.worker, error.time) from error
+    where = "give checkpoint_dir to have the state saved"
+    with _held_back_signals() as stopping:
+        try:
+            for interval in range(first_interval, n_intervals):
+                events = schedule.events(seed, interval, duration, batch_size)
+                own = np.flatnonzero((events.first == rank) | (events.second == rank))
+                for k in own.tolist():
+                    if stopping():
+                        raise KeyboardInterrupt
+                    at, one, other = float(events.times[k]), int(events.first[k]), int(events.second[k])
+                    n_own += 1
+                    trail.average += (current[0] - trail.average) / n_own
+                    flow(current, decays(at - clock, c), c)
+                    clock = at
+                    if other < 0:
+                        gradient_jump(current, compute(current[0], events.draws[k]), c)
+                    else:
+                        sent = message(current)
+                        received = connection.exchange(other if one == rank else one, sent, at)
+                        communication_jump(current, sent, received, c)
+                until = (interval + 1) * duration
+                flow(current, decays(until - clock, c), c)
+                clock = until
+                size = float(current[0] @ current[0])
+                if not size <= largest:
+                    cause = f"diverged to a squared norm of {size:.3g}; {schedule.suspicion}"
+                    raise connection.obituary(rank, until, cause)
+                trail.points.append(current[0].copy())
+                if checkpoint_dir is not None and ((interval + 1) % SNAPSHOT_EVERY == 0 or interval + 1 == n_intervals):
+                    _store(checkpoint_dir, rank, interval + 1, current, trail.points[stored - first_interval :])
+                    stored = interval + 1
+                    where = f"its state at time {stored * duration:g} is in {checkpoint_dir}, to go on with resume=True"
+        except (WorkerDied, KeyboardInterrupt) as error:
+            done = f"worker {rank} ('{connection.names[rank]}') stopped at time {clock:g}; {where}"
+            # Where all were told to stop, a partner that no longer answers has only stopped first.
+            if stopping() or isinstance(error, KeyboardInterrupt):
+                raise KeyboardInterrupt(f"dadao: {done}") from error
+            text = f"{error}. {done[0].upper()}{done[1:]}"
+            if stored > first_interval:
+                text += (
+                    f" once worker {error.worker} is back, or without it from last_snapshot({str(checkpoint_dir)!r}) on "
+                    f"problem.without([{error.worker}])"
+                )
+            raise WorkerDied(text, error.worker, error.time) from error
+    trail.state = current
     return trail
 
 
@@ -257,13 +294,14 @@ def _gradient_function(problem: DecentralisedProblem, batch_size: int, rank: int
 # --- snapshots -------------------------------------------------------------------------------------------------------
 
 
-def _store(folder: Path, rank: int, interval: int, trail: Trail, first_interval: int, stored: int) -> None:
+def _store(
+    folder: Path, rank: int, interval: int, state: Float[np.ndarray, "6 d"], points: list[Float[np.ndarray, " d"]]
+) -> None:
     """Write the state at the end of `interval` and the iterates since the last file, complete or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"worker-{rank}.until-{interval:08d}.npz"
-    partial = final.with_suffix(".partial.npz")
-    points = np.array(trail.points[stored - first_interval : interval - first_interval])
-    np.savez(partial, state=trail.state, points=points)
+    partial = folder / f".{final.name}"
+    np.savez(partial, state=state, points=np.array(points))
     partial.replace(final)
 
 
@@ -292,8 +330,6 @@ def last_snapshot(folder: str | os.PathLike[str]) -> tuple[int, Float[np.ndarray
     files = sorted(Path(folder).glob("worker-*.until-*.npz"))
     held: dict[int, set[int]] = {}
     for file in files:
-        if ".partial" in file.name:
-            continue
         worker, _, until = file.stem.removeprefix("worker-").partition(".until-")
         held.setdefault(int(worker), set()).add(int(until))
     common = set.intersection(*held.values()) if held else set()

@@ -53,6 +53,13 @@ class Schedule:
         return math.sqrt(2 * self.chi_1 * self.chi_2)
 
     @property
+    def suspicion(self) -> str:
+        """The likely cause of a divergence under this schedule."""
+        if self.minimal_factor > 1 + 1e-6:
+            return f"the rates are too low: multiply them by at least {self.minimal_factor:.4g}"
+        return "the rates are high enough: smoothness may be too small, or mu too large, for some worker's function"
+
+    @property
     def communications_per_time(self) -> float:
         """Expected communications of the network a unit of time, averaged over the cycle."""
         return float(np.mean([r.total for r in self.rates]))
