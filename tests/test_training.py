@@ -118,7 +118,7 @@ def test_a_finite_loss_with_a_bad_gradient_never_replaces_a_good_checkpoint(tmp_
     assert state["step"] == 10 and torch.isfinite(state["network"]["weight"]).all()
 
 
-def test_the_best_evaluation_is_what_remains_and_patience_stops_the_run():
+def test_the_best_evaluation_is_what_remains_and_patience_stops_the_run(tmp_path):
     network = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(network.weight)
     optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
@@ -135,8 +135,11 @@ def test_the_best_evaluation_is_what_remains_and_patience_stops_the_run():
         evaluate_every=10,
         patience=2,
         device="cpu",
+        checkpoint_dir=tmp_path,
     )
     assert network.weight.item() == 30 and result.n_steps == 50
+    # The checkpoint is the end of the run, not its best moment: from there it can go on.
+    assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["network"]["weight"].item() == 50
     assert [step for step, _ in result.evaluations] == [10, 20, 30, 40, 50]
 
 

@@ -306,10 +306,11 @@ def train(
                 save(step)
                 raise KeyboardInterrupt(f"{description}: stopped at step {step}")
     flush()
+    # Saved before the best weights return, so that a run may also be continued beyond its end.
+    save(step)
     if best["weights"] is not None:
         (bare if averaged is None else averaged.module).load_state_dict(best["weights"])
     result.n_steps = step
-    save(step)
     model.eval()
     return result
 

@@ -12,7 +12,16 @@ from semigroup.fields.pde_refiner import NoiseRefinement, high_correlation_time
 
 SMALL = {
     "cpu": replace(
-        claims.SETTINGS["cpu"], n_train=4, n_small=2, n_frames=4, n_test=3, n_ahead=5, width=8, n_steps=3, n_seeds=2
+        claims.SETTINGS["cpu"],
+        n_train=4,
+        n_small=2,
+        n_frames=4,
+        n_test=3,
+        n_ahead=5,
+        width=8,
+        n_steps=3,
+        n_seeds=2,
+        n_seeds_aside=2,
     ),
     "gpu": replace(
         claims.SETTINGS["gpu"], n_points=32, n_train=4, n_small=2, n_frames=3, n_test=2, n_ahead=3, width=8, n_steps=2
@@ -72,6 +81,18 @@ def test_times_are_of_the_mean_correlation_and_not_mean_times(small, monkeypatch
     spec = claims.Spec("mse", 4, 0)
     assert claims._time(SMALL["cpu"], spec) == pytest.approx(claims.TIME_STEP)
     assert np.mean(high_correlation_time(curves, 0.8, claims.TIME_STEP)) > claims.TIME_STEP
+
+
+def test_claims_share_what_they_train_and_train_it_once(small, monkeypatch):
+    fitted = []
+    honest = claims._fit
+    monkeypatch.setattr(claims, "_MODELS", {})
+    monkeypatch.setattr(claims, "_fit", lambda stepper, *data: fitted.append(stepper) or honest(stepper, *data))
+    for claim in claims_of("pde-refiner"):
+        claim.function("cpu")
+    setting = SMALL["cpu"]
+    # refiner, mse and history on all data; coarse, and refiner and mse on few, aside
+    assert len(fitted) == 3 * setting.n_seeds + 3 * setting.n_seeds_aside
 
 
 def test_training_rows_of_one_simulation_stay_together():

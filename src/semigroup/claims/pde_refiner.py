@@ -2,12 +2,14 @@
 
 At scale ``cpu`` a dilated network of 53,473 parameters is trained for 1,200 steps on 200 trajectories of 36 frames on 64
 points; every comparison gives both sides the same network, data, steps and seeds. At ``gpu`` and ``paper`` the network is the
-U-Net on 256 points, conditioned on the domain's length.
+U-Net on 256 points, conditioned on the domain's length. Claims share what they train: measured together they take a third of
+the sum of their times.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -169,26 +171,30 @@ def _stepper(setting: Setting, spec: Spec) -> OneStepStepper | PDERefiner:
     raise ValueError(f"kind must be a stepper's name, got {spec.kind!r}")
 
 
-def _fit(setting: Setting, spec: Spec) -> OneStepStepper | PDERefiner:
-    data = _data(setting)
-    train = data.train[: spec.n_train]
-    states = train.reshape(-1, *train.shape[2:])
-    lengths = None
-    if data.train_lengths is not None:
-        lengths = np.repeat(data.train_lengths[: spec.n_train], setting.n_offsets, axis=0)
-    return _stepper(setting, spec).fit(states, lengths, times=TIME_STEP * np.arange(states.shape[1]))
+def _fit(
+    stepper: OneStepStepper | PDERefiner, states: np.ndarray, lengths: np.ndarray | None
+) -> OneStepStepper | PDERefiner:
+    return stepper.fit(states, lengths, times=TIME_STEP * np.arange(states.shape[1]))
 
 
 _MODELS: dict[tuple[Setting, Spec], OneStepStepper | PDERefiner] = {}
 
 
-def _models(setting: Setting, kind: str, n_seeds: int, n_train: int | None = None) -> list[Spec]:
-    """Specs of `n_seeds` models, trained (under ``joblib.parallel_config``, side by side) if they are not yet."""
-    specs = [Spec(kind, n_train or setting.n_train, seed) for seed in range(n_seeds)]
-    missing = [spec for spec in specs if (setting, spec) not in _MODELS]
-    fitted = joblib.Parallel()(joblib.delayed(_fit)(setting, spec) for spec in missing)
+def _models(setting: Setting, kinds: Sequence[str], n_seeds: int, n_train: int | None = None) -> dict[str, list[Spec]]:
+    """Specs of `n_seeds` models of each kind, trained if they are not yet: one to a core, or in turn on an accelerator."""
+    n_train = n_train or setting.n_train
+    groups = {kind: [Spec(kind, n_train, seed) for seed in range(n_seeds)] for kind in kinds}
+    missing = [spec for specs in groups.values() for spec in specs if (setting, spec) not in _MODELS]
+    data = _data(setting)
+    states, lengths = data.train[:n_train].reshape(-1, *data.train.shape[2:]), None
+    if data.train_lengths is not None:
+        lengths = np.repeat(data.train_lengths[:n_train], setting.n_offsets, axis=0)
+    n_jobs = 1 if torch.cuda.is_available() else torch.get_num_threads()
+    fitted = joblib.Parallel(n_jobs=n_jobs)(
+        joblib.delayed(_fit)(_stepper(setting, spec), states, lengths) for spec in missing
+    )
     _MODELS.update(((setting, spec), model) for spec, model in zip(missing, fitted))
-    return specs
+    return groups
 
 
 @functools.cache
@@ -207,14 +213,25 @@ def _time(setting: Setting, spec: Spec, n_refinements: int | None = None, thresh
 
 
 @functools.cache
-def _one_step(setting: Setting, spec: Spec) -> tuple[Float[np.ndarray, " modes"], float]:
+def _one_step(
+    setting: Setting, spec: Spec, n_refinements: int | None = None
+) -> tuple[Float[np.ndarray, " modes"], float]:
     """Relative error by mode number and mean squared error of one step, on every eighth test frame."""
     model, data = _MODELS[setting, spec], _data(setting)
     now, following = data.test[:, 1:-1:8], data.test[:, 2::8]
     lengths = None if data.test_lengths is None else np.repeat(data.test_lengths, now.shape[1], axis=0)
-    predicted = model.predict(now.reshape(-1, *now.shape[2:]), lengths)
+    predicted = model.predict(now.reshape(-1, *now.shape[2:]), lengths, n_refinements=n_refinements)
     truth = following.reshape(predicted.shape)
     return error_spectrum(predicted, truth, 1), float(((predicted - truth) ** 2).mean())
+
+
+def _modes(setting: Setting) -> tuple[np.ndarray, np.ndarray]:
+    """Mode numbers above rounding, and the weakest tenth of them."""
+    amplitude = np.sqrt(spectrum(_data(setting).test, 1))
+    modes = np.arange(1, setting.n_points // 2)
+    # float32 fields carry rounding of about 1e-7 of their size in every mode
+    modes = modes[amplitude[modes] > 1e-5 * amplitude.max()]
+    return modes, modes[-max(3, len(modes) // 10) :]
 
 
 def _summary(setting: Setting, specs: list[Spec], name: str) -> dict[str, Any]:
@@ -259,7 +276,7 @@ def _draw_correlations(setting: Setting, groups: dict[str, list[tuple[Spec, int 
 def rollouts_last_longer_than_those_of_the_baselines(scale: Scale) -> Measurement:
     """Threshold: 1.1 times the best baseline's time above correlation 0.8. A prototype at this scale gave 0.84."""
     setting = _setting(scale)
-    groups = {kind: _models(setting, kind, setting.n_seeds) for kind in setting.kinds}
+    groups = _models(setting, setting.kinds, setting.n_seeds)
     times = {kind: [_time(setting, spec) for spec in specs] for kind, specs in groups.items()}
     baselines = {kind: values for kind, values in times.items() if not kind.startswith("refiner")}
     best = max(baselines, key=lambda kind: np.mean(baselines[kind]))
@@ -298,13 +315,9 @@ def the_weakest_frequencies_are_predicted_better_than_by_mean_squared_error(scal
     The baseline's row compares MSE steppers of different seeds, which is what no effect looks like.
     """
     setting = _setting(scale)
-    refined = np.stack([_one_step(setting, spec)[0] for spec in _models(setting, "refiner", setting.n_seeds)])
-    plain = np.stack([_one_step(setting, spec)[0] for spec in _models(setting, "mse", setting.n_seeds)])
-    amplitude = np.sqrt(spectrum(_data(setting).test, 1))
-    modes = np.arange(1, setting.n_points // 2)
-    # float32 fields carry rounding of about 1e-7 of their size in every mode
-    modes = modes[amplitude[modes] > 1e-5 * amplitude.max()]
-    tail = modes[-max(3, len(modes) // 10) :]
+    groups = _models(setting, ("refiner", "mse"), setting.n_seeds)
+    refined, plain = (np.stack([_one_step(setting, spec)[0] for spec in specs]) for specs in groups.values())
+    modes, tail = _modes(setting)
     ratios = refined / plain
     ratio = ratios.mean(0)
     by_seed = ratios[:, tail].mean(1)
@@ -360,54 +373,61 @@ def refinements_help_until_the_noise_is_below_the_error(scale: Scale) -> Measure
 
     Thresholds, set beforehand: one refinement lasts at least 1.6 times as long as none (prototype: 2.0 to 2.9); the last
     one, whose noise is below the one-step error, changes the time by at most 15 %; a smallest noise variance of 1e-2
-    shortens the time to at most 0.8 of it.
+    shortens the time to at most 0.8 of it. The last threshold takes 1e-2 to be far above the model's one-step error and
+    4e-7 to be near it, which the table checks; the MSE stepper stands beside them.
     """
     setting = _setting(scale)
-    specs = _models(setting, "refiner", setting.n_seeds)[: setting.n_seeds_aside]
-    coarse = _models(setting, "refiner, coarse", setting.n_seeds_aside)
-    times = [[_time(setting, spec, k) for spec in specs] for k in range(4)]
-    coarse_times = [_time(setting, spec) for spec in coarse]
-    mean = [float(np.mean(values)) for values in times]
-    ratio, spread = _ratio(times[1], times[0])
-    last, coarse_ratio = mean[3] / mean[2], float(np.mean(coarse_times)) / mean[3]
-    table = [
-        {
-            "model": "smallest variance 4e-7",
-            "refinements": k,
-            "time above 0.8, s": mean[k],
-            "spread, s": float(np.std(times[k])),
-        }
-        for k in range(4)
-    ]
-    table.append(
-        {
-            "model": "smallest variance 1e-2",
-            "refinements": 3,
-            "time above 0.8, s": float(np.mean(coarse_times)),
-            "spread, s": float(np.std(coarse_times)),
-        }
-    )
-    error = float(
-        np.mean([_one_step(setting, spec)[1] / _MODELS[setting, spec].target_scale_[0] ** 2 for spec in specs])
-    )
+    specs = _models(setting, ("refiner",), setting.n_seeds)["refiner"]
+    aside = _models(setting, ("refiner, coarse", "mse"), setting.n_seeds_aside)
+    tail = _modes(setting)[1]
     groups: dict[str, list[tuple[Spec, int | None]]] = {
-        f"{k} refinements": [(spec, k) for spec in specs] for k in range(4)
+        f"{k} refinement{'s' * (k != 1)}": [(spec, k) for spec in specs] for k in range(4)
     }
-    groups["3, smallest variance 1e-2"] = [(spec, None) for spec in coarse]
+    groups["3, smallest variance 1e-2"] = [(spec, None) for spec in aside["refiner, coarse"]]
+    groups["mean squared error"] = [(spec, None) for spec in aside["mse"]]
+    times = [[_time(setting, *member) for member in members] for members in groups.values()]
+    none, one, two, three, coarse = times[:5]
+    ratio, spread = _ratio(one, none)
+    last, coarse_ratio = float(np.mean(three) / np.mean(two)), float(np.mean(coarse) / np.mean(three))
+    variance = float(_MODELS[setting, specs[0]].target_scale_[0] ** 2)
+    table: list[dict[str, Any]] = []
+    error, weak = [], []
+    for (name, members), values in zip(groups.items(), times):
+        one_step = [_one_step(setting, *member) for member in members]
+        error.append(float(np.mean([mse for _, mse in one_step])) / variance)
+        weak.append(float(np.mean([relative[tail] for relative, _ in one_step])))
+        table.append(
+            {
+                "stepper": name,
+                "time above 0.8, s": float(np.mean(values)),
+                "spread over seeds, s": float(np.std(values)),
+                "seeds": len(values),
+                "one-step MSE / target's variance": error[-1],
+                f"relative error, modes {tail[0]} to {tail[-1]}": weak[-1],
+            }
+        )
+    levels = ", ".join(f"{NoiseRefinement(3, 4e-7).noise_std(k) ** 2:.0e}" for k in (1, 2, 3))
+    note = (
+        f"Third over second refinement: {last:.2f}. Smallest variance 1e-2 over 4e-7: {coarse_ratio:.2f}. The one-step error "
+        f"is {error[3]:.0e} of the target's variance, the refinements' noise {levels} of it."
+    )
+    if coarse_ratio > 0.8 and error[3] > 1e-4:
+        note += (
+            " So 4e-7 is far below this network's error and 1e-2 the nearer to it: the large noise costs accuracy in the weak "
+            f"modes only (relative error {weak[4]:.2g} after {weak[3]:.2g}), and the network, no longer asked for noise that "
+            f"it cannot see, is the better one elsewhere (one-step error {error[4]:.0e}). The threshold on 1e-2 needs scale."
+        )
     return Measurement(
         figure=ratio,
         holds=ratio >= 1.6 and abs(last - 1) <= 0.15 and coarse_ratio <= 0.8,
         threshold="1 refinement >= 1.6 x none; third within 15 % of two; variance 1e-2 <= 0.8 x",
         unit="x time above 0.8, one refinement over none",
         baseline=1.0,
-        baseline_name=f"no refinement, {mean[0]:.1f} s",
+        baseline_name=f"no refinement, {np.mean(none):.1f} s",
         spread=spread,
-        n_seeds=setting.n_seeds_aside,
+        n_seeds=setting.n_seeds,
         table=table,
-        note=(
-            f"Third over second refinement: {last:.2f}. Smallest variance 1e-2 over 4e-7: {coarse_ratio:.2f}. The one-step error "
-            f"is {error:.0e} of the target's variance: noise far below that is wasted on this network."
-        ),
+        note=note,
         plot=_draw_correlations(setting, groups),
     )
 
@@ -416,7 +436,7 @@ def refinements_help_until_the_noise_is_below_the_error(scale: Scale) -> Measure
 def history_does_not_help(scale: Scale) -> Measurement:
     """Threshold: at most 1.1 times the time of the stepper that sees one frame."""
     setting = _setting(scale)
-    one, two = (_models(setting, kind, setting.n_seeds) for kind in ("mse", "history"))
+    one, two = _models(setting, ("mse", "history"), setting.n_seeds).values()
     ratio, spread = _ratio([_time(setting, spec) for spec in two], [_time(setting, spec) for spec in one])
     groups = {"one frame": one, "two frames": two}
     return Measurement(
@@ -435,19 +455,17 @@ def history_does_not_help(scale: Scale) -> Measurement:
 
 @claim("pde-refiner", 5, says="With fewer trajectories its advantage over the MSE stepper grows.", source="abstract")
 def few_trajectories_favour_the_refiner(scale: Scale) -> Measurement:
-    """Ratio of the times refiner / MSE with few trajectories over that ratio with all. Threshold: at least 1."""
+    """Ratio of the times refiner / MSE with few trajectories over that ratio with all, same seeds. Threshold: at least 1."""
     setting = _setting(scale)
     n_seeds = setting.n_seeds_aside
     ratios, rows = {}, []
     specs_drawn: dict[str, list[tuple[Spec, int | None]]] = {}
     for n_train in (setting.n_small, setting.n_train):
-        groups = {}
-        for kind in ("refiner", "mse"):
-            n = n_seeds if n_train == setting.n_small else setting.n_seeds
-            groups[kind] = _models(setting, kind, n, n_train)
-            rows.append(_summary(setting, groups[kind], kind))
-            specs_drawn[f"{kind}, {n_train} trajectories"] = [(spec, None) for spec in groups[kind]]
-        ratios[n_train] = _ratio(*([_time(setting, spec) for spec in groups[kind]] for kind in ("refiner", "mse")))
+        groups = _models(setting, ("refiner", "mse"), n_seeds, n_train)
+        for kind, specs in groups.items():
+            rows.append(_summary(setting, specs, kind))
+            specs_drawn[f"{kind}, {n_train} trajectories"] = [(spec, None) for spec in specs]
+        ratios[n_train] = _ratio(*([_time(setting, spec) for spec in specs] for specs in groups.values()))
     (few, few_spread), (full, full_spread) = ratios[setting.n_small], ratios[setting.n_train]
     spread = few / full * float(np.hypot(few_spread / few, full_spread / full))
     note = f"Refiner / MSE: {few:.2f} with {setting.n_small} trajectories, {full:.2f} with {setting.n_train}."
@@ -476,7 +494,7 @@ def the_ensemble_tells_when_the_forecast_is_lost(scale: Scale) -> Measurement:
     """
     setting = _setting(scale)
     data = _data(setting)
-    specs = _models(setting, "refiner", setting.n_seeds)
+    specs = _models(setting, ("refiner",), setting.n_seeds)["refiner"]
     rows, pairs = [], []
     for spec in specs:
         model = _MODELS[setting, spec]

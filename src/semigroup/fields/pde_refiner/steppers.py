@@ -199,15 +199,18 @@ class FieldStepper(Estimator, ABC):
         self.time_step_ = time_step
         self._learn_scales(states, conditions)
 
-        seed = seed_from(self.random_state)
-        network = self._new_network(seed)
-        self.network_ = network
-        self._learn(states, conditions, seed, checkpoint_dir=checkpoint_dir, resume=resume, progress=progress)
+        result = self._learn(states, conditions, checkpoint_dir=checkpoint_dir, resume=resume, progress=progress)
+        assert result.averaged is not None
+        # Only the averaged weights are used from here on.
+        self.network_ = result.averaged.eval()
+        self.losses_ = result.losses
         return self
 
-    def _learn(self, states: np.ndarray, conditions: np.ndarray, seed: int, **options: Any) -> None:
-        network = self.network_
-        optimizer = torch.optim.Adam(network.parameters(), lr=self.learning_rate)
+    def _learn(self, states: np.ndarray, conditions: np.ndarray, **options: Any) -> TrainingResult:
+        """Train a new network on windows drawn from all trajectories."""
+        seed = seed_from(self.random_state)
+        network = self._new_network(seed)
+        optimizer = torch.optim.Adam(network.parameters(), lr=self.learning_rate, fused=True)
         n_trajectories, n_frames = states.shape[:2]
         n_window = self.history + self._n_future
         n_starts = n_frames - n_window + 1
@@ -228,7 +231,7 @@ class FieldStepper(Estimator, ABC):
         def cosine(step: int) -> float:
             return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / self.n_steps))
 
-        result: TrainingResult = train(
+        return train(
             network,
             loss,
             n_steps=self.n_steps,
@@ -240,10 +243,6 @@ class FieldStepper(Estimator, ABC):
             description=type(self).__name__,
             **options,
         )
-        assert result.averaged is not None
-        # Only the averaged weights are used from here on.
-        self.network_ = result.averaged.eval()
-        self.losses_ = result.losses
 
     # --- use -----------------------------------------------------------------------------------------------------
 
