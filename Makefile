@@ -20,7 +20,7 @@ lint: $(VENV)/dev.done
 	$(BIN)/mypy
 
 docs: $(VENV)/dev.done
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(VENV)/dev.done
 	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
