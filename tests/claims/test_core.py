@@ -70,6 +70,23 @@ def test_a_later_folder_replaces_a_measurement_of_an_earlier_one(tmp_path):
     assert record.measurement["figure"] == 2.0
 
 
+def test_what_cannot_be_measured_here_replaces_no_measurement_that_was_shipped(tmp_path):
+    def without_the_package(scale):
+        raise ImportError("this needs the package 'x': pip install 'semigroup[y]'")
+
+    measure(made_up(lambda scale: Measurement(1.0, True, "")), "cpu", tmp_path / "shipped")
+    record = measure(made_up(without_the_package), "cpu", tmp_path / "here")
+    assert record.verdict == "not measured" and "semigroup[y]" in record.error
+    (shown,) = newest_records([tmp_path / "shipped", tmp_path / "here"])
+    assert shown.verdict == "holds"
+
+
+def test_a_figure_goes_with_its_measurement(tmp_path):
+    measure(made_up(lambda scale: Measurement(1.0, True, "", plot=new_figure()[0])), "cpu", tmp_path)
+    record = measure(made_up(lambda scale: Measurement(2.0, True, "")), "cpu", tmp_path)
+    assert record.plot is None and not list(tmp_path.rglob("*.png"))
+
+
 def test_page_shows_a_failed_claim_as_failed_and_escapes_text(tmp_path):
     def a_claim(scale):
         return Measurement(3.0, False, "<= 1", note="fails because 3 > 1 <b>")

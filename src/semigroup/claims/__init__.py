@@ -176,18 +176,18 @@ def measure(claim: Claim, scale: Scale, folder: str | os.PathLike[str]) -> Recor
         if scale == "gpu":
             _need_accelerator()
         measurement = claim.function(scale)
-    except ScaleUnavailable as reason:
+    except (ScaleUnavailable, ImportError) as reason:  # of an optional package, with the command that installs it
         error = str(reason)
     seconds = time.perf_counter() - start
-    plot = None
     content: dict[str, Any] | None = None
     if measurement is not None:
         content = {name: getattr(measurement, name) for name in Measurement.__dataclass_fields__ if name != "plot"}
-        if measurement.plot is not None:
-            from semigroup.report.figures import save_png
+    plot = target / f"{claim.number}-{scale}.png"
+    plot.unlink(missing_ok=True)  # an earlier measurement's, which this one need not replace
+    if measurement is not None and measurement.plot is not None:
+        from semigroup.report.figures import save_png
 
-            plot = f"{claim.number}-{scale}.png"
-            save_png(measurement.plot, target / plot)
+        save_png(measurement.plot, plot)
     record = Record(
         slug=claim.slug,
         number=claim.number,
@@ -196,11 +196,11 @@ def measure(claim: Claim, scale: Scale, folder: str | os.PathLike[str]) -> Recor
         source=claim.source,
         scale=scale,
         measurement=content,
-        plot=plot,
+        plot=plot.name if plot.exists() else None,
         seconds=round(seconds, 1),
         date=datetime.date.today().isoformat(),
         version=semigroup.__version__,
-        machine=_machine(),
+        machine=_machine(scale),
         error=error,
     )
     final = target / f"{claim.number}-{scale}.json"
@@ -223,9 +223,12 @@ def _need_accelerator() -> None:
         raise ScaleUnavailable("scale 'gpu' needs a CUDA device, and none is visible to torch")
 
 
-def _machine() -> str:
+def _machine(scale: Scale) -> str:
+    import torch
+
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{cores} cores, {platform.machine()}, Python {platform.python_version()}"
+    accelerator = f"{torch.cuda.get_device_name()}, " if scale == "gpu" and torch.cuda.is_available() else ""
+    return f"{accelerator}{cores} cores, {platform.machine()}, Python {platform.python_version()}"
 
 
 def _number(value: Any) -> Any:

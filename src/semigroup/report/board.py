@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,8 +15,12 @@ __all__ = ["newest_records", "write_board"]
 
 
 def newest_records(folders: Sequence[Path]) -> list[Record]:
-    """Records of all folders; where two measure the same claim at the same scale, the later folder's counts."""
-    chosen = {(r.slug, r.number, r.scale): r for folder in folders for r in read_records(folder)}
+    """Records of all folders, one a claim and scale: the later folder's, unless it could not be measured there."""
+    chosen: dict[tuple[str, int, str], Record] = {}
+    for record in (record for folder in folders for record in read_records(folder)):
+        key = (record.slug, record.number, record.scale)
+        if record.measurement is not None or key not in chosen:
+            chosen[key] = record
     return [chosen[key] for key in sorted(chosen)]
 
 
@@ -47,10 +52,7 @@ def write_board(out: Path, *, claims: Path, runs: Path) -> Path:
                 claims=claim_views(own, [claims, RECORDED]),
             )
         )
-    held = sum(record.verdict == "holds" for record in records)
-    failed = sum(record.verdict == "does not hold" for record in records)
-    words = (
-        f"{len(records)} measurements of {len(METHODS)} methods: "
-        f"{held} claims hold, {failed} do not, the others are reported without being judged."
-    )
+    counts = Counter(record.verdict for record in records)
+    verdicts = ", ".join(f"{verdict}: {count}" for verdict, count in counts.most_common())
+    words = f"{len(records)} records of the claims of {len(METHODS)} methods. {verdicts.capitalize()}."
     return write_page(out, "The board", words, sections)
