@@ -28,9 +28,9 @@ def test_six_claims_are_registered_and_one_is_quick():
 
 def test_slope_and_costs_are_read_from_a_history():
     assert history(-0.5).slope() == pytest.approx(-0.5)
-    assert claims.communications_to(history(-0.5), 1e-3) == 140  # exp(-0.5 t) <= 1e-3 from t = 14 on
-    assert claims.gradients_to(history(-0.5), 1e-3) == 42
-    assert math.isnan(claims.communications_to(history(-0.001)))
+    assert claims.needed(history(-0.5), "communications", 1e-3) == 140  # exp(-0.5 t) <= 1e-3 from t = 14 on
+    assert claims.needed(history(-0.5), "gradients", 1e-3) == 42
+    assert math.isinf(claims.needed(history(-0.001), "communications"))
 
 
 def test_slope_leaves_out_the_floor_of_rounding():
@@ -50,7 +50,7 @@ def test_the_promised_slope_is_the_theorems():
 
 def test_fewer_communications_can_fail():
     # Continuized needs fewer than DADAO on a small star, so a claim of the contrary must not hold.
-    contest = claims.Contest("star 6", star(6), ("Continuized",), ())
+    contest = claims.Contest("star 6", star(6), ("Continuized (dual)",), ())
     result = claims.contests([contest], {})
     assert not result.holds
     assert claims.contests([claims.Contest("complete 8", complete(8), ("ADOM+",), ())], {}).holds

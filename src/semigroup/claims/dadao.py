@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -38,6 +39,10 @@ from semigroup.report.figures import COLORS, new_figure
 
 SEEDS = range(5)
 TOLERANCE = 1e-8
+DUAL_METHODS = (
+    "Dual methods take gradients of the conjugates: they solve each worker's least squares exactly at every step, which DADAO "
+    "does not ask for."
+)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
@@ -60,28 +65,10 @@ def exponent(x: Any, y: Any) -> float:
     return float(np.polyfit(np.log(x), np.log(y), 1)[0])
 
 
-def disagreement(values: Any) -> float:
-    """(largest - smallest) / mean of positive figures.
-
-    Examples
-    --------
-    >>> round(disagreement([1.0, 1.5, 2.0]), 3)
-    0.667
-    """
-    array = np.asarray(values, dtype=np.float64)
-    return float((array.max() - array.min()) / array.mean())
-
-
-def communications_to(history: History, tol: float = TOLERANCE) -> float:
-    """Communications until the error was `tol` of the first, NaN if it never was."""
+def needed(history: History, cost: Literal["communications", "gradients"], tol: float = TOLERANCE) -> float:
+    """What was spent until the error was `tol` of the first, infinite if it never was."""
     reached = history.reached(tol)
-    return float("nan") if reached is None else float(history.communications[reached])
-
-
-def gradients_to(history: History, tol: float = TOLERANCE) -> float:
-    """Local gradients until the error was `tol` of the first, NaN if it never was."""
-    reached = history.reached(tol)
-    return float("nan") if reached is None else float(history.gradients[reached])
+    return math.inf if reached is None else float(getattr(history, cost)[reached])
 
 
 def run(problem: DecentralisedProblem, seed: int, **arguments: Any) -> History:
@@ -133,85 +120,72 @@ def accelerated_linear_rate_whatever_the_network(scale: Scale) -> Measurement:
 
 def slopes_on_networks(n: int, carrier: Mapping[str, Any]) -> Measurement:
     """Measure claim 1 at a size."""
-    table, histories, all_ratios = [], {}, []
-    mean_slope: dict[tuple[str, int], float] = {}
-    for name, graph in networks(n).items():
-        for kappa in (10, 100):
-            slopes = []
-            for seed in SEEDS:
+    kappas = (10, 100)
+    slopes: dict[str, np.ndarray] = {}  # (condition number, seed)
+    figure, axes = new_figure(1, 2, width=10, height=3.8, sharey=True)
+    for k, (name, graph) in enumerate(networks(n).items()):
+        slopes[name] = np.empty((2, len(SEEDS)))
+        for i, kappa in enumerate(kappas):
+            for j, seed in enumerate(SEEDS):
                 problem = random_quadratic(graph, condition_number=kappa, shared_axes=True, random_state=seed)
                 history = run(problem, seed, tol=1e-13, **carrier)
-                slopes.append(history.slope())
-            histories[name, kappa] = history
-            ratios = np.array(slopes) / promised_slope(kappa)
-            all_ratios.append(ratios)
-            mean_slope[name, kappa] = float(np.mean(slopes))
-            table.append(
-                {
-                    "network": name,
-                    "condition number": kappa,
-                    "slope / promised": round(float(ratios.mean()), 3),
-                    "spread": round(float(ratios.std(ddof=1)), 3),
-                }
-            )
-    means = np.array([row["slope / promised"] for row in table])
-    agree = {k: disagreement([-mean_slope[name, k] for name in networks(n)]) for k in (10, 100)}
-    factors = [mean_slope[name, 10] / mean_slope[name, 100] for name in networks(n)]
-    baseline, without = (_slope_ratio_of_nids(complete(n), shared) for shared in (True, False))
-    holds = bool(
-        (means >= 1).all()
-        and (means <= 3).all()
-        and max(agree.values()) <= 0.15
-        and all(2.5 <= f <= 3.6 for f in factors)
-    )
-    figure, axes = new_figure(1, 2, width=10, height=3.8, sharey=True)
-    for ax, kappa in zip(axes[0], (10, 100)):
-        for k, name in enumerate(networks(n)):
-            history = histories[name, kappa]
-            ax.semilogy(
-                history.time,
-                history.gap / history.gap[0],
-                color=COLORS[k],
-                marker=MARKERS[k],
-                markevery=0.1,
-                markersize=4,
-                label=name,
-            )
-        times = histories["star", kappa].time
+                slopes[name][i, j] = history.slope()
+            style: dict[str, Any] = {"color": COLORS[k], "marker": MARKERS[k], "markevery": 0.1, "markersize": 4}
+            axes[0, i].semilogy(history.time, history.gap / history.gap[0], label=f"DADAO, {name}", **style)
+    rivals = {}
+    for shared in (True, False):
+        rivals[shared] = np.empty((2, len(SEEDS)))
+        for i, kappa in enumerate(kappas):
+            for j, seed in enumerate(SEEDS):
+                problem = random_quadratic(complete(n), condition_number=kappa, shared_axes=shared, random_state=seed)
+                history = nids(problem, tol=1e-13).history
+                rivals[shared][i, j] = history.slope()
+            if shared:
+                axes[0, i].semilogy(
+                    history.time, history.gap / history.gap[0], ":", color="0.4", label="NIDS, complete"
+                )
+    for ax, kappa in zip(axes[0], kappas):
+        times = np.linspace(0, ax.get_xlim()[1], 50)
         ax.semilogy(times, np.exp(promised_slope(kappa) * times), "k--", label="promised slope")
-        ax.set(xlabel="time", title=f"condition number {kappa}", ylim=(1e-14, 10))
+        ax.set(xlabel="gradients a worker", title=f"condition number {kappa}", ylim=(1e-14, 10), xlim=(0, None))
     axes[0, 0].set(ylabel="mean ‖xᵢ - x*‖², relative")
-    axes[0, 0].legend(fontsize=8)
+    axes[0, 1].legend(fontsize=8)
+
+    promised = np.array([promised_slope(kappa) for kappa in kappas])
+    ratios = {name: values / promised[:, None] for name, values in slopes.items()}
+    by_network = np.array([values.mean(axis=1) for values in slopes.values()])
+    agree = np.ptp(by_network, axis=0) / -by_network.mean(axis=0)
+    factors = {name: values[0].mean() / values[1].mean() for name, values in slopes.items()}
     return Measurement(
-        figure=float(np.mean(all_ratios)),
-        unit="measured / promised slope of the log error",
-        paper=">= 1 (theorem); a prototype measured 1.64-1.88",
-        baseline=baseline,
-        baseline_name="NIDS, not accelerated: ratio of its slopes at condition numbers 10 and 100 (DADAO's: "
-        + ", ".join(f"{f:.2f}" for f in factors)
-        + ")",
-        threshold="every mean in [1, 3]; networks agree within 15 %; slope(10) / slope(100) in [2.5, 3.6]",
-        holds=holds,
-        spread=float(np.std(all_ratios)),
+        figure=float(np.mean(list(factors.values()))),
+        unit="slope at condition number 10 / slope at 100",
+        paper="√10 = 3.16 (theorem)",
+        baseline=float(rivals[True][0].mean() / rivals[True][1].mean()),
+        baseline_name="NIDS, not accelerated",
+        threshold="in [2.5, 3.6]; slope / promised in [1, 3] in the mean of every case; networks agree within 15 %",
+        holds=bool(
+            all(2.5 <= factor <= 3.6 for factor in factors.values())
+            and all(1 <= ratio <= 3 for values in ratios.values() for ratio in values.mean(axis=1))
+            and agree.max() <= 0.15
+        ),
+        spread=float(np.std([values[0] / values[1] for values in slopes.values()], ddof=1)),
         n_seeds=len(SEEDS),
-        table=table,
-        note=f"Largest disagreement of the networks: {agree[10]:.1%} at 10, {agree[100]:.1%} at 100. With axes of their own the "
-        f"average of the functions is far better conditioned than they are; NIDS then hardly sees κ (its ratio is "
-        f"{without:.2f}), while DADAO's constants follow the worst worker all the same.",
+        table=[
+            {
+                "network": name,
+                "condition number": kappa,
+                "slope / promised": round(float(ratios[name][i].mean()), 3),
+                "spread": round(float(ratios[name][i].std(ddof=1)), 3),
+            }
+            for name in slopes
+            for i, kappa in enumerate(kappas)
+        ],
+        note=f"Largest disagreement of the networks: {agree[0]:.1%} at 10, {agree[1]:.1%} at 100. The time of NIDS is rounds of "
+        "one gradient a worker; claim 5 counts both methods' gradients over more condition numbers. With axes of their own the "
+        "average of the functions is far better conditioned than they are, and NIDS hardly sees the condition number (its ratio "
+        f"is {rivals[False][0].mean() / rivals[False][1].mean():.2f}); DADAO's constants follow the worst worker all the same.",
         plot=figure,
     )
-
-
-def _slope_ratio_of_nids(graph: Graph, shared_axes: bool) -> float:
-    """Slope of NIDS at condition number 10 over that at 100."""
-    slopes = {}
-    for kappa in (10, 100):
-        problems = [
-            random_quadratic(graph, condition_number=kappa, shared_axes=shared_axes, random_state=seed)
-            for seed in SEEDS
-        ]
-        slopes[kappa] = np.mean([nids(problem, tol=1e-13).history.slope() for problem in problems])
-    return float(slopes[10] / slopes[100])
 
 
 @claim("dadao", 2,
@@ -219,7 +193,7 @@ def _slope_ratio_of_nids(graph: Graph, shared_axes: bool) -> float:
     source="Section 3 and Theorem 3.2 (2 χ₁ χ₂ <= 1)",
 )  # fmt: skip
 def the_rate_condition_is_sharp(scale: Scale) -> Measurement:
-    """Quadratics of condition number 100 on a star, a cycle and a barbell; total rates at 0.5 to 4 times the minimum.
+    """The quadratics of claim 1 at κ = 100 on a star, a cycle and a barbell; total rates at 0.5 to 4 times the minimum.
 
     Slopes at 1 and 4 times must agree within 10 % (means over seeds; measured down to 1e-13, since at the prototype's T = 400 the
     error has only fallen to 1e-2), and every run at 0.5 must diverge before T = 400.
@@ -231,62 +205,67 @@ def the_rate_condition_is_sharp(scale: Scale) -> Measurement:
 def slopes_at_factors(n: int, carrier: Mapping[str, Any]) -> Measurement:
     """Measure claim 2 at a size."""
     factors = (0.5, 0.6, 0.7, 0.85, 1.0, 2.0, 4.0)
+    table: list[dict[str, Any]] = []
+    means: dict[tuple[str, float], float] = {}
+    lost: dict[float, list[bool]] = {factor: [] for factor in factors}
     chosen = {name: graph for name, graph in networks(n).items() if name != "complete"}
-    table, diverged_at_half, changes = [], [], []
-    figure, axes = new_figure(1, 1, width=6.0, height=3.8)
-    for k, (name, graph) in enumerate(chosen.items()):
-        means = {}
+    for name, graph in chosen.items():
         for factor in factors:
-            slopes, lost = [], 0
+            slopes = []
             for seed in SEEDS:
-                problem = random_quadratic(graph, condition_number=100, random_state=seed)
+                problem = random_quadratic(graph, condition_number=100, shared_axes=True, random_state=seed)
                 limit = {"t_max": 400.0} if factor == 0.5 else {}
                 history = run(problem, seed, tol=1e-13, rate_factor=factor, **limit, **carrier)
-                has_diverged = bool(history.gap[-1] > 1e3 * history.gap[0])
-                lost += has_diverged
-                if has_diverged:
-                    # The growth, as a slope of the other sign.
-                    tail = history.gap > history.gap[0]
-                    slopes.append(float(np.polyfit(history.time[tail], np.log(history.gap[tail]), 1)[0]))
-                else:
-                    slopes.append(history.slope())
-            means[factor] = float(np.mean(slopes))
+                lost[factor].append(bool(history.gap[-1] > 1e3 * history.gap[0]))
+                # Of a run that diverges, its growth.
+                rising = history.gap > history.gap[0]
+                grows = lost[factor][-1] and np.polyfit(history.time[rising], np.log(history.gap[rising]), 1)[0]
+                slopes.append(float(grows or history.slope()))
+            means[name, factor] = float(np.mean(slopes))
             table.append(
                 {
                     "network": name,
                     "rates / minimal": factor,
-                    "diverged": f"{lost} of {len(SEEDS)}",
-                    "slope": round(means[factor], 5),
+                    "diverged": f"{sum(lost[factor][-len(SEEDS) :])} of {len(SEEDS)}",
+                    "slope": round(means[name, factor], 5),
                     "spread": round(float(np.std(slopes, ddof=1)), 5),
                 }
             )
-            if factor == 0.5:
-                diverged_at_half.append(lost == len(SEEDS))
-            if factor == 1.0:
-                diverged_at_one = lost
-        changes.append(abs(means[4.0] / means[1.0] - 1) if diverged_at_one == 0 else math.inf)
-        axes[0, 0].plot(factors, list(means.values()), color=COLORS[k], marker=MARKERS[k], label=name)
-    axes[0, 0].axhline(0, color="black", linewidth=0.8)
-    axes[0, 0].axhline(promised_slope(100), color="black", linestyle="--", linewidth=1, label="promised")
-    axes[0, 0].axvline(1, color="0.5", linestyle=":")
-    axes[0, 0].set(
-        xscale="log", xlabel="rates / minimal rates", ylabel="slope of the log error per unit of time", xticks=factors
+    survived = {
+        name: min(row["rates / minimal"] for row in table if row["network"] == name and row["diverged"][0] == "0")
+        for name in chosen
+    }
+    change = max(abs(means[name, 4.0] / means[name, 1.0] - 1) for name in chosen)
+    figure, axes = new_figure(1, 1, width=6.4, height=4.0)
+    ax = axes[0, 0]
+    for k, name in enumerate(chosen):
+        ax.plot(factors, [means[name, f] for f in factors], color=COLORS[k], marker=MARKERS[k], label=name)
+    ax.axhline(0, color="black", linewidth=0.8)
+    ax.axhline(promised_slope(100), color="black", linestyle="--", linewidth=1, label="promised")
+    ax.axvline(1, color="0.5", linestyle=":", label="2 χ₁ χ₂ = 1")
+    ax.set_yscale("symlog", linthresh=0.02)
+    ticks = (1, 0.1, 0.02, 0.01, 0, -0.01, -0.02)
+    ax.set(
+        xscale="log", ylim=(-0.022, 2), xlabel="rates / minimal rates", ylabel="slope of the log error per unit of time"
     )
-    axes[0, 0].set_yscale("symlog", linthresh=0.02)
-    axes[0, 0].set_xticklabels([f"{f:g}" for f in factors])
-    axes[0, 0].minorticks_off()
-    axes[0, 0].legend(fontsize=8)
+    ax.set_xticks(factors, [f"{f:g}" for f in factors])
+    ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
+    ax.minorticks_off()
+    ax.text(4, 0.002, "diverges ↑", ha="right", va="bottom")
+    ax.text(4, -0.002, "converges ↓", ha="right", va="top")
+    ax.legend(fontsize=8)
     return Measurement(
-        figure=max(changes),
-        unit="largest relative change of the slope from 1 to 4 times the minimal rates",
+        figure=float(np.mean(lost[0.5])),
+        unit="share of the runs that diverge at half the minimal rates",
         paper="converges under the condition; a prototype saw divergence at half the rates",
-        baseline=float(np.mean(diverged_at_half)),
-        baseline_name="share of the networks that diverge in all runs at half the minimal rates",
-        threshold="<= 0.10, and every run at half the rates diverges",
-        holds=bool(max(changes) <= 0.10 and all(diverged_at_half)),
+        baseline=float(np.mean(lost[1.0])),
+        baseline_name="at the minimal rates",
+        threshold="1 at half the rates, 0 at the minimal; slopes at 1 and 4 times the minimal within 10 %",
+        holds=bool(all(lost[0.5]) and not any(lost[1.0]) and change <= 0.10),
         n_seeds=len(SEEDS),
         table=table,
-        note="The table also shows how far below the condition convergence survives.",
+        note=f"Four times the minimal rates change the slope by {change:.1%} at most. The lowest of the factors at which no "
+        "run diverged: " + ", ".join(f"{name} {factor:g}" for name, factor in survived.items()) + ".",
         plot=figure,
     )
 
@@ -304,8 +283,8 @@ class Contest:
 COMPETITORS: dict[str, Callable[..., Any]] = {
     "ADOM+": lambda problem, start, seed: adom_plus(problem, start, n_steps=20_000),
     "ADOM+ multi-consensus": lambda problem, start, seed: adom_plus(problem, start, multi_consensus=True),
-    "MSDA": lambda problem, start, seed: msda(problem),
-    "Continuized": lambda problem, start, seed: continuized(problem, random_state=seed),
+    "MSDA (dual)": lambda problem, start, seed: msda(problem),
+    "Continuized (dual)": lambda problem, start, seed: continuized(problem, random_state=seed),
     "NIDS": lambda problem, start, seed: nids(problem, start),
 }
 
@@ -320,7 +299,9 @@ def fewer_communications_than_methods_in_rounds(scale: Scale) -> Measurement:
 
     On a complete graph of 20 DADAO must send less than ADOM+ with and without multi-consensus; on a complete graph of 100 and a
     star of 300 less than MSDA, in the mean over seeds. MSDA, Continuized and NIDS at n = 20 are reported and not judged: the
-    first two use dual gradients, which solve a worker's problem at each step. Scale paper is the star of 300 up to t = 300.
+    first two use dual gradients, which solve a worker's problem at each step. At scale paper, on the star of 300 of the authors'
+    notebook, DADAO must send less than MSDA and ADOM+ with multi-consensus; its objective must be within 1e-9 of the least at
+    t = 300 (the notebook prints nine digits) and ADOM+'s must not be within 1e-3.
     """
     if scale == "paper":
         return _the_star_of_the_paper()
@@ -331,10 +312,10 @@ def fewer_communications_than_methods_in_rounds(scale: Scale) -> Measurement:
                 f"complete {sizes[0]}",
                 complete(sizes[0]),
                 ("ADOM+", "ADOM+ multi-consensus"),
-                ("MSDA", "Continuized", "NIDS"),
+                ("MSDA (dual)", "Continuized (dual)", "NIDS"),
             ),
-            Contest(f"complete {sizes[1]}", complete(sizes[1]), ("MSDA",), ("Continuized", "NIDS")),
-            Contest(f"star {sizes[2]}", star(sizes[2]), ("MSDA",), ("Continuized",)),
+            Contest(f"complete {sizes[1]}", complete(sizes[1]), ("MSDA (dual)",), ("Continuized (dual)", "NIDS")),
+            Contest(f"star {sizes[2]}", star(sizes[2]), ("MSDA (dual)",), ("Continuized (dual)",)),
         ],
         carrier_at(scale),
     )
@@ -350,17 +331,17 @@ def contests(chosen: list[Contest], carrier: Mapping[str, Any]) -> Measurement:
             problem = random_least_squares(contest.graph, random_state=seed)
             start = np.random.default_rng(seed).standard_normal((problem.n_workers, 2))
             ours = DADAO(random_state=seed, **carrier).minimize(problem, start)
-            sent["DADAO"].append(communications_to(ours.history))
+            sent["DADAO"].append(needed(ours.history, "communications"))
             for name in (*contest.beaten, *contest.shown):
-                sent[name].append(communications_to(COMPETITORS[name](problem, start, seed).history))
+                sent[name].append(needed(COMPETITORS[name](problem, start, seed).history, "communications"))
         means = {name: float(np.mean(values)) for name, values in sent.items()}
         for name, values in sent.items():
             table.append(
                 {
                     "network": contest.name,
                     "method": name,
-                    "communications": round(means[name]),
-                    "spread": round(float(np.std(values, ddof=1))),
+                    "communications": round(means[name]) if math.isfinite(means[name]) else "not reached",
+                    "spread": round(float(np.std(values, ddof=1))) if math.isfinite(means[name]) else "",
                     "judged": name in contest.beaten,
                 }
             )
@@ -370,8 +351,8 @@ def contests(chosen: list[Contest], carrier: Mapping[str, Any]) -> Measurement:
             first = (means["DADAO"], float(np.std(sent["DADAO"], ddof=1)), means[contest.beaten[0]])
     assert first is not None
     figure, axes = new_figure(1, len(bars), width=3.9 * len(bars), height=3.2)
-    everything = [value for means in bars.values() for value in means.values()]
-    limits = (10 ** math.floor(math.log10(np.nanmin(everything))), 10 ** math.ceil(math.log10(np.nanmax(everything))))
+    everything = [value for means in bars.values() for value in means.values() if math.isfinite(value)]
+    limits = (10 ** math.floor(math.log10(min(everything))), 10 ** math.ceil(math.log10(max(everything))))
     for ax, (name, means) in zip(axes[0], bars.items()):
         heights = np.arange(len(means))
         ax.hlines(heights, limits[0], list(means.values()), color="0.8", linewidth=1)
@@ -391,50 +372,77 @@ def contests(chosen: list[Contest], carrier: Mapping[str, Any]) -> Measurement:
         spread=first[1],
         n_seeds=len(SEEDS),
         table=table,
-        note="Methods with dual gradients solve each worker's least squares exactly at every step, which DADAO does not ask for: "
-        "Continuized sends less on all three networks, MSDA on the small one.",
+        note=DUAL_METHODS,
         plot=figure,
     )
 
 
 def _the_star_of_the_paper() -> Measurement:
-    """Star of 300, 100 rows a worker, 2 variables, up to t = 300, as in the authors' notebook."""
+    """Star of 300, 100 rows a worker, 2 variables, up to t = 300."""
     excess: dict[str, list[float]] = {}
     sent: dict[str, list[float]] = {}
+    pace: dict[str, list[float]] = {}
     for seed in SEEDS:
         problem = random_least_squares(star(300), random_state=seed)
         objective = cast(LeastSquares, problem.objective)
         start = np.random.default_rng(seed).standard_normal((300, 2))
-        results = {"DADAO": DADAO(t_max=300.0, tol=1e-30, random_state=seed).minimize(problem, start)}
-        results["ADOM+"] = adom_plus(problem, start, n_steps=300, tol=1e-30)
-        results["ADOM+ multi-consensus"] = adom_plus(problem, start, multi_consensus=True, n_steps=300, tol=1e-30)
-        results["MSDA"] = msda(problem, n_steps=300, tol=1e-30)
-        results["Continuized"] = continuized(problem, n_steps=300 * 299, tol=1e-30, random_state=seed)
-        features, targets = objective.arrays.features, objective.arrays.targets
-        best = float(((features @ objective.optimum() - targets) ** 2).mean())
-        for name, result in results.items():
-            value = float(((features @ result.x - targets) ** 2).mean())
-            excess.setdefault(name, []).append(value / best - 1)
-            sent.setdefault(name, []).append(result.n_communications / result.history.time[-1])
-    table = [
-        {
-            "method": name,
-            "(f(mean x) - f*) / f*": float(np.mean(values)),
-            "largest": max(values),
-            "communications a unit of time": round(float(np.mean(sent[name])), 1),
+        results = {
+            "DADAO": DADAO(t_max=300.0, tol=1e-30, random_state=seed).minimize(problem, start),
+            "ADOM+": adom_plus(problem, start, n_steps=300, tol=1e-30),
+            "ADOM+ multi-consensus": adom_plus(problem, start, multi_consensus=True, n_steps=300, tol=1e-30),
+            "MSDA (dual)": msda(problem, n_steps=300, tol=1e-30),
+            "Continuized (dual)": continuized(problem, n_steps=300 * 299, tol=1e-30, random_state=seed),
         }
-        for name, values in excess.items()
-    ]
+        optimum, hessian = objective.optimum(), objective.quadratic.arrays.hessians.mean(axis=0)
+        least = float(((objective.arrays.features @ optimum - objective.arrays.targets) ** 2).mean())
+        for name, result in results.items():
+            distance = result.x - optimum
+            # f - f* by its quadratic form, which does not cancel
+            excess.setdefault(name, []).append(float(distance @ hessian @ distance) / 2 / least)
+            sent.setdefault(name, []).append(needed(result.history, "communications"))
+            pace.setdefault(name, []).append(result.n_communications / result.history.time[-1])
+    figure, axes = new_figure(1, 2, width=10, height=3.8, sharey=True)
+    for k, (name, result) in enumerate(results.items()):
+        history = result.history
+        style: dict[str, Any] = {"color": COLORS[k], "marker": MARKERS[k], "markevery": 0.15, "markersize": 4}
+        style["linestyle"] = "--" if "dual" in name else "-"
+        axes[0, 0].loglog(history.communications[1:], history.gap[1:] / history.gap[0], label=name, **style)
+        axes[0, 1].loglog(history.gradients[1:], history.gap[1:] / history.gap[0], **style)
+    for ax, cost in zip(axes[0], ("communications", "local gradients")):
+        ax.axhline(TOLERANCE, color="0.5", linestyle=":", linewidth=1)
+        ax.set(xlabel=f"{cost} in the network", ylim=(1e-12, 10))
+    axes[0, 0].set(ylabel="mean ‖xᵢ - x*‖², relative")
+    axes[0, 1].legend(*axes[0, 0].get_legend_handles_labels(), fontsize=8, loc="lower left")
+    means = {name: float(np.mean(values)) for name, values in sent.items()}
+    beaten = ("MSDA (dual)", "ADOM+ multi-consensus")
     return Measurement(
-        figure=max(excess["DADAO"]),
-        unit="largest relative excess of the objective at t = 300",
-        paper="DADAO reaches f* to the digits printed (9); ADOM+ is at twice f*",
-        baseline=float(np.mean(excess["ADOM+"])),
-        baseline_name="ADOM+ after 300 rounds",
-        threshold="<= 1e-9, and ADOM+ above 1e-3",
-        holds=bool(max(excess["DADAO"]) <= 1e-9 and min(excess["ADOM+"]) > 1e-3),
+        figure=means["DADAO"],
+        unit="communications to 1e-8, star 300",
+        paper="DADAO reaches f* to the digits printed (9) by t = 300, ADOM+ is at twice f*; communications a unit of time: DADAO "
+        "299, ADOM+ 299, multi-consensus 62192, MSDA 5083, Continuized 299",
+        baseline=means["MSDA (dual)"],
+        baseline_name="MSDA (dual)",
+        threshold="fewer than MSDA and ADOM+ multi-consensus; at t = 300 DADAO's objective within 1e-9 of f*, ADOM+'s not within "
+        "1e-3",
+        holds=bool(
+            all(means["DADAO"] < means[name] for name in beaten)
+            and max(excess["DADAO"]) <= 1e-9
+            and min(excess["ADOM+"]) > 1e-3
+        ),
+        spread=float(np.std(sent["DADAO"], ddof=1)),
         n_seeds=len(SEEDS),
-        table=table,
+        table=[
+            {
+                "method": name,
+                "communications to 1e-8": round(means[name]) if math.isfinite(means[name]) else "not reached",
+                "communications a unit of time": round(float(np.mean(pace[name])), 1),
+                "(f(mean x) - f*) / f* at t = 300": float(np.mean(values)),
+                "largest": max(values),
+            }
+            for name, values in excess.items()
+        ],
+        note=DUAL_METHODS,
+        plot=figure,
     )
 
 
@@ -510,7 +518,12 @@ def optimal_rates_beat_uniform_ones(scale: Scale) -> Measurement:
         (("uniform", "0.75"), ("optimal", COLORS[0]), ("largest spectral gap", COLORS[5]))
     ):
         axes[0, 0].bar(position + 0.27 * (k - 1), [row[column] for row in table], 0.26, color=colour, label=column)
-    axes[0, 0].set(ylabel="communications a unit of time")
+    for x, row in zip(position, table):
+        top = max(row["uniform"], row["optimal"], row["largest spectral gap"])
+        axes[0, 0].text(x, top + 1, f"×{row['gain']:.2f}", ha="center", fontsize=8)
+    axes[0, 0].set(ylabel="communications a unit of time", title="gain of optimal over uniform rates above the bars")
+    axes[0, 0].grid(axis="x", visible=False)
+    axes[0, 0].margins(y=0.1)
     axes[0, 0].set_xticks(position, [row["network"] for row in table], rotation=20, fontsize=8)
     axes[0, 0].legend(fontsize=8)
     return Measurement(
@@ -521,11 +534,10 @@ def optimal_rates_beat_uniform_ones(scale: Scale) -> Measurement:
         baseline_name="uniform rates",
         threshold="all totals within 1 % of the prototype's; slopes at both rates within 10 %",
         holds=bool(all(right) and max(changes) <= 0.10),
-        spread=max(spreads),
         n_seeds=len(SEEDS),
         table=table,
-        note=f"Largest change of the slope {max(changes):.1%}; the spread is that of the ratio of slopes over seeds. The rates "
-        "of the largest spectral gap may cost less than the optimum of the convex program, because they switch edges off, which "
+        note=f"Largest change of the slope {max(changes):.1%}, spread of the ratio of slopes {max(spreads):.3f}. The rates of "
+        "the largest spectral gap may cost less than the optimum of the convex program, because they switch edges off, which "
         "then do not count in χ₂; the program counts every edge of the network.",
         plot=figure,
     )
@@ -548,25 +560,23 @@ def gradients_grow_as_the_root_of_the_condition_number(scale: Scale) -> Measurem
 
 def gradient_growth(n: int, kappas: tuple[int, ...], carrier: Mapping[str, Any]) -> Measurement:
     """Measure claim 5 at a size."""
-    needed: dict[str, np.ndarray] = {
-        name: np.empty((len(kappas), len(SEEDS))) for name in ("DADAO", "ADOM+ multi-consensus", "NIDS")
+    methods: dict[str, Callable[..., Any]] = {
+        "DADAO": lambda problem, start, seed: DADAO(random_state=seed, **carrier).minimize(problem, start),
+        "ADOM+ multi-consensus": COMPETITORS["ADOM+ multi-consensus"],
+        "NIDS": COMPETITORS["NIDS"],
     }
+    spent = {name: np.empty((len(kappas), len(SEEDS))) for name in methods}
     for i, kappa in enumerate(kappas):
         for j, seed in enumerate(SEEDS):
             problem = random_quadratic(cycle(n), condition_number=kappa, shared_axes=True, random_state=seed)
             start = np.random.default_rng(seed).standard_normal((n, 5))
-            needed["DADAO"][i, j] = (
-                gradients_to(DADAO(random_state=seed, **carrier).minimize(problem, start).history) / n
-            )
-            needed["ADOM+ multi-consensus"][i, j] = (
-                gradients_to(adom_plus(problem, start, multi_consensus=True).history) / n
-            )
-            needed["NIDS"][i, j] = gradients_to(nids(problem, start).history) / n
+            for name, solve in methods.items():
+                spent[name][i, j] = needed(solve(problem, start, seed).history, "gradients") / n
     exponents = {
-        name: np.array([exponent(kappas, values[:, j]) for j in range(len(SEEDS))]) for name, values in needed.items()
+        name: np.array([exponent(kappas, values[:, j]) for j in range(len(SEEDS))]) for name, values in spent.items()
     }
     figure, axes = new_figure(1, 1, width=5.4, height=3.6)
-    for k, (name, values) in enumerate(needed.items()):
+    for k, (name, values) in enumerate(spent.items()):
         label = f"{name}: exponent {exponents[name].mean():.2f}"
         axes[0, 0].errorbar(
             kappas,
@@ -578,19 +588,19 @@ def gradient_growth(n: int, kappas: tuple[int, ...], carrier: Mapping[str, Any])
         )
     axes[0, 0].set(xscale="log", yscale="log", xlabel="condition number", ylabel="gradients a worker to 1e-8")
     axes[0, 0].legend(fontsize=8)
-    figure_ = float(exponents["DADAO"].mean())
+    ours = exponents["DADAO"]
     return Measurement(
-        figure=figure_,
+        figure=float(ours.mean()),
         unit="exponent of the gradients in the condition number",
         paper="0.5",
         baseline=float(exponents["NIDS"].mean()),
         baseline_name="NIDS, not accelerated",
         threshold="0.5 ± 0.1",
-        holds=bool(abs(figure_ - 0.5) <= 0.1),
-        spread=float(exponents["DADAO"].std(ddof=1)),
+        holds=bool(abs(ours.mean() - 0.5) <= 0.1),
+        spread=float(ours.std(ddof=1)),
         n_seeds=len(SEEDS),
         table=[
-            {"condition number": kappa} | {name: round(float(values[i].mean()), 1) for name, values in needed.items()}
+            {"condition number": kappa} | {name: round(float(values[i].mean()), 1) for name, values in spent.items()}
             for i, kappa in enumerate(kappas)
         ],
         note=f"ADOM+ with multi-consensus, accelerated and in rounds: exponent {exponents['ADOM+ multi-consensus'].mean():.2f}.",
@@ -623,10 +633,9 @@ def slope_of_logistic(
     graph: Graph, *, n_features: int, n_samples: int, ridge: float, carrier: Mapping[str, Any]
 ) -> Measurement:
     """Measure claim 6 at a size."""
-    import time
-
     seeds = SEEDS if graph.n_nodes <= 300 else SEEDS[:2]
     ratios, sizes, speeds, differences = [], [], [], []
+    figure, axes = new_figure(1, 1, width=5.8, height=3.8)
     for seed in seeds:
         problem = random_logistic(graph, n_features=n_features, n_samples=n_samples, ridge=ridge, random_state=seed)
         estimator = DADAO(tol=1e-9, random_state=seed, **carrier)
@@ -640,19 +649,25 @@ def slope_of_logistic(
             batches = run(problem, seed, t_max=20.0, tol=1e-30, **carrier).gap
             events = run(problem, seed, t_max=20.0, tol=1e-30).gap
             differences.append(float(np.abs(batches / events - 1).max()))
-    figure, axes = new_figure(1, 1, width=5.4, height=3.6)
-    history = result.history
-    axes[0, 0].semilogy(history.time, history.gap / history.gap[0], label="DADAO")
-    promised = promised_slope(problem.objective.condition_number)
-    axes[0, 0].semilogy(history.time, np.exp(promised * history.time), "k--", label="promised slope")
+        relative = result.history.gap / result.history.gap[0]
+        axes[0, 0].semilogy(
+            result.history.time, relative, color=COLORS[0], alpha=0.6, label="DADAO" if seed == 0 else None
+        )
+    kappa = problem.objective.condition_number
+    times = result.history.time
+    axes[0, 0].semilogy(times, np.exp(promised_slope(kappa) * times), "k--", label="promised slope")
     axes[0, 0].set(xlabel="time", ylabel="mean ‖xᵢ - x*‖², relative", ylim=(1e-10, 10))
+    axes[0, 0].set(
+        title=f"{graph.n_nodes} workers, {n_features} features, condition number {kappa:.3g}; {len(seeds)} seeds"
+    )
     axes[0, 0].legend(fontsize=8)
+    note = f"On {carrier.get('device', 'cpu')}; the figure's promise is that of the last run."
+    if differences:
+        note += f" Largest relative difference of the error to the run event by event, up to t = 20: {max(differences):.1e}."
     return Measurement(
         figure=float(np.mean(ratios)),
         unit="measured / promised slope of the log error",
         paper=">= 1 (theorem)",
-        baseline=max(differences, default=None),
-        baseline_name="largest relative difference of the error to the run event by event",
         threshold="every slope >= 1 promised, difference to the run event by event <= 1e-6",
         holds=bool(min(ratios) >= 1 and max(differences, default=0.0) <= 1e-6),
         spread=float(np.std(ratios, ddof=1)),
@@ -666,8 +681,7 @@ def slope_of_logistic(
             }
             for seed, r, b, v in zip(seeds, ratios, sizes, speeds)
         ],
-        note=f"{graph.n_nodes} workers, {n_features} features, condition number {problem.objective.condition_number:.1f} in the "
-        f"last run, on {carrier.get('device', 'cpu')}.",
+        note=note,
         plot=figure,
     )
 
