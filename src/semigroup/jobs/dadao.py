@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ def perform(estimator: DADAO, data: Task, context: Context) -> Outcome:
     rates: dict[str, EdgeRates] = {estimator.rates: result.schedule.rates[0]}
     if estimator.rates != "uniform":
         rates["uniform"] = rates_of(problem, "uniform").rates[0]
-    elif problem.n_workers <= MAX_NODES_FOR_OPTIMAL_RATES:
+    elif problem.n_workers <= MAX_NODES_FOR_OPTIMAL_RATES and find_spec("cvxpy") is not None:
         other = clone(estimator).set_params(rates="optimal", rate_factor=1.0).minimize(problem, start)
         histories["DADAO, optimal rates"] = other.history
         rates["optimal"] = other.schedule.rates[0]
@@ -165,8 +166,9 @@ def perform(estimator: DADAO, data: Task, context: Context) -> Outcome:
         "communications": Picture(
             _draw_histories(histories, estimator.tol),
             "Mean squared distance of the workers' iterates to the minimiser, relative to the start, over the messages "
-            "sent (left; dual methods, which minimise every worker's function exactly at each step, dashed) and over the "
-            "gradients computed (right).",
+            "sent and over the gradients computed; the dotted line is the tolerance. Dashed: dual methods, which minimise every "
+            "worker's function exactly at each step. A curve that ends above the line was stopped, methods in "
+            f"rounds after {MAX_ROUNDS} of them.",
         ),
         "rates": Picture(
             _draw_rates(problem, rates),
@@ -217,6 +219,14 @@ def _summary(data: Task, result: Any, needed: dict[str, float | None], rates: di
             f" The network needs {rates['uniform'].total:.1f} communications a unit of time at uniform rates, "
             f"{rates['optimal'].total:.1f} at the best ({gain:.2f} times fewer)."
         )
+        best_rates = needed.get("DADAO, optimal rates")
+        if best_rates is not None:
+            text += f" At those rates it takes {best_rates:.0f} communications."
+    elif "optimal" not in rates:
+        text += (
+            f" Optimal rates are compared with up to {MAX_NODES_FOR_OPTIMAL_RATES} workers, if cvxpy is installed (pip install "
+            "'semigroup[rates]')."
+        )
     primal = {name: n for name, n in needed.items() if n is not None and "DADAO" not in name and "dual" not in name}
     if primal:
         best = min(primal, key=lambda name: primal[name])
@@ -225,28 +235,24 @@ def _summary(data: Task, result: Any, needed: dict[str, float | None], rates: di
 
 
 def _draw_histories(histories: dict[str, History], tol: float) -> Figure:
-    figure, axes = new_figure(1, 2, width=10.5, height=4.0, sharey=True)
-    # In order of appearance within each family, so that greyscale is read by dashes and markers, not hue.
-    looks = ["-", "-", "-", (0, (6, 1)), (0, (4, 1, 1, 1)), (0, (2, 1)), "--", "--"]
-    markers = ["o", "s", "", "", "", "", "^", "v"]
+    figure, axes = new_figure(1, 2, width=11.5, height=4.2, sharey=True)
     for k, (name, history) in enumerate(histories.items()):
-        style: dict[str, Any] = {
-            "color": (*COLORS, "#777777")[k % 8],
-            "linestyle": "--" if "dual" in name else looks[k % 6],
-            "marker": "^" if "MSDA" in name else "v" if "Continuized" in name else markers[k % 6],
-            "markevery": 0.12,
-            "markersize": 5,
-            "linewidth": 2.2 if "DADAO" in name else 1.4,
-        }
         relative = history.gap / history.gap[0]
+        style: dict[str, Any] = {
+            "color": (*COLORS, "#777777")[k],
+            "linestyle": "--" if "dual" in name else "-",
+            "linewidth": 2.4 if "DADAO" in name else 1.2,
+            "marker": "os^vDPX*"[k],
+            "markevery": 0.15,
+            "markersize": 5,
+        }
         axes[0, 0].plot(np.maximum(history.communications, 1), relative, label=name, **style)
         axes[0, 1].plot(np.maximum(history.gradients, 1), relative, **style)
-    for ax, label in zip(axes[0], ("communications in the network", "gradients in the network")):
-        ax.set(xscale="log", yscale="log", xlabel=label, ylim=(tol / 5, 10))
+    for ax, cost in zip(axes[0], ("communications", "gradients")):
+        ax.set(xscale="log", yscale="log", xlabel=f"{cost} in the network", xlim=(10, None), ylim=(tol / 5, 3))
         ax.axhline(tol, color="0.5", linewidth=0.8, linestyle=":")
-    axes[0, 0].set(ylabel="mean ‖xᵢ - x*‖², relative", xlim=(10, None))
-    axes[0, 1].set(xlim=(10, None))
-    axes[0, 0].legend(fontsize=8, loc="lower left")
+    axes[0, 0].set(ylabel="mean ‖xᵢ - x*‖², relative to the start")
+    figure.legend(fontsize=8, loc="outside right center")
     return figure
 
 
@@ -273,5 +279,5 @@ def _draw_rates(problem: DecentralisedProblem, rates: dict[str, EdgeRates]) -> F
         ax.grid(False)
         for side in ("left", "bottom"):
             ax.spines[side].set_visible(False)
-    figure.colorbar(lines, ax=list(axes[0]), label="rate of an edge", shrink=0.8)
+    figure.colorbar(lines, ax=list(axes[0]), label="firings of an edge a unit of time", shrink=0.8)
     return figure
