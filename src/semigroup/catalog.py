@@ -154,7 +154,8 @@ METHODS: tuple[Method, ...] = (
         name="DADAO",
         target="semigroup.optimize.dadao:DADAO",
         job="Minimise a sum of functions over a network of workers, asynchronously, with as few messages as possible.",
-        takes="a graph (or a list of them) and each worker's data or gradient",
+        takes="a graph of workers, and a table of their rows with the target last (in Python also gradient functions, and "
+        "graphs that change with time)",
         gives="every worker's iterate near the optimum, the log of messages and gradients, the best edge rates",
         paper=Paper(
             "DADAO: Decoupled Accelerated Decentralized Asynchronous Optimization",
@@ -163,7 +164,8 @@ METHODS: tuple[Method, ...] = (
             "International Conference on Machine Learning",
             "2208.00779",
         ),
-        keywords="decentralised training, gossip, consensus, agreement of workers, federated, asynchronous",
+        keywords="decentralised training, gossip, consensus, agreement of workers, federated, asynchronous, without a server, "
+        "how often each link of a network must be used, communication rates",
         tour={"random_state": 0},
     ),
     Method(

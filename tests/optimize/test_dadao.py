@@ -211,8 +211,10 @@ def test_logistic_regression_agrees_with_scipy():
 def test_the_error_decays_at_least_as_fast_as_the_theorem_says():
     for seed in range(3):
         problem = random_quadratic(cycle(6), condition_number=30.0, random_state=seed)
-        history = DADAO(tol=1e-13, random_state=seed).minimize(problem).history
-        assert history.slope() < -np.sqrt(1 / 30) / (8 * np.sqrt(2))
+        estimator = DADAO(tol=1e-13, random_state=seed)
+        result = estimator.minimize(problem)
+        assert result.history.slope() < -np.sqrt(1 / 30) / (8 * np.sqrt(2))
+        assert 1 / 3 < result.nit / estimator.n_events_predicted_ < 1
 
 
 def test_dadao_sends_fewer_messages_than_the_primal_accelerated_method_in_rounds():

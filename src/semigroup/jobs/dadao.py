@@ -149,6 +149,8 @@ def perform(estimator: DADAO, data: Task, context: Context) -> Outcome:
         "gradients": float(result.njev),
         "condition number": problem.objective.condition_number,
         "slope promised": -math.sqrt(1 / problem.objective.condition_number) / (8 * math.sqrt(2)),
+        "events": float(result.nit),
+        "events predicted by the theorem": estimator.n_events_predicted_,
         "events per second": result.nit / seconds,
     }
     slope = result.history.slope(low=10 * estimator.tol)

@@ -97,6 +97,8 @@ class DADAO(Estimator):
     history_ : array of shape (k, 4)
         Time, gap, communications and gradients at each record; as an object in `history`.
     n_communications_, n_gradients_ : int
+    n_events_predicted_ : float
+        Events, of both kinds, in which the theorem's rate brings the error down by `tol`; without its unknown constant factor.
     converged_ : bool
     message_ : str
 
@@ -208,6 +210,8 @@ class DADAO(Estimator):
                 stacklevel=2,
             )
         c = constants(mu, smoothness, schedule.chi_1)
+        events_per_time = problem.n_workers + schedule.communications_per_time
+        self.n_events_predicted_ = events_per_time * math.log(1 / self.tol) / c.eta
         # The theorem's factor in front of the decay is not explicit; a thousand is more than was ever met.
         limit = self.t_max if self.t_max is not None else math.log(1e3 / self.tol) / c.eta
         folder = None if checkpoint_dir is None else Path(checkpoint_dir)
