@@ -102,15 +102,16 @@ def small(budget, **changes):
 
 
 def test_counting_at_the_accelerators_settings_measures_every_length_and_encoding():
-    budget = small(claims.COUNTING["gpu"], n_train=20, n_validation=6, n_test=10, n_seeds=2)
+    budget = small(claims.COUNTING["gpu"], n_train=20, n_validation=6, n_test=10, n_seeds=1)
     measured = claims.counting_measurement(budget, ("spe", "signnet", "rwse", "peg", "none"), "cpu", small=False)
     assert len(measured.table) == 4 * 5 and np.isfinite([row["error"] for row in measured.table]).all()
     assert measured.plot is not None
 
 
-def test_molecules_at_the_accelerators_settings_measure_comparison_shift_and_trade_off():
+def test_molecules_at_the_accelerators_settings_measure_comparison_shift_and_trade_off(monkeypatch):
+    monkeypatch.setattr(claims, "PIECES", (1, 4))
     budget = small(
-        claims.MOLECULES["gpu"], n_train=20, n_validation=8, n_test=40, n_train_pieces=20, n_seeds=2, n_seeds_pieces=1
+        claims.MOLECULES["gpu"], n_train=20, n_train_small=20, n_train_pieces=20, n_validation=8, n_test=40, n_seeds=2
     )
     measured = claims.molecule_measurement(budget, "cpu")
     assert [row["encoding"] for row in measured.table[:3]] == ["spe", "signnet", "none"]

@@ -447,14 +447,14 @@ def test_encoder_trains_inside_a_pytorch_geometric_model_with_loader_and_transfo
 
 
 def test_regressor_with_spe_counts_triangles_far_better_than_without_encoding():
-    task = counting_task(300, sizes=(10, 12), random_state=0)
+    task = counting_task(200, sizes=(10,), random_state=0)
     y = task.counts[:, 0]
-    train, test = np.arange(200), np.arange(200, 300)
+    train, test = np.arange(120), np.arange(120, 200)
     errors = {}
     for encoding in ("spe", "none"):
         model = SPERegressor(
-            encoding=encoding, n_channels=4, hidden_dim=24, encoding_dim=16, rho_layers=2, n_layers=2, pool="sum",
-            n_epochs=25, batch_size=32, learning_rate=3e-3, random_state=0,
+            encoding=encoding, n_channels=4, hidden_dim=16, encoding_dim=8, rho_layers=1, n_layers=1, pool="sum",
+            n_epochs=25, batch_size=30, learning_rate=1e-2, random_state=0,
         )  # fmt: skip
         model.fit(task.graphs.select(train), y[train])
         errors[encoding] = mean_absolute_error(y[test], model.predict(task.graphs.select(test))) / y.std()
@@ -549,6 +549,14 @@ def test_smiles_networkx_and_pyg_forms_of_the_same_molecules_give_the_same_predi
     np.testing.assert_allclose(model.predict(nets), expected, atol=1e-5)
 
 
+def test_list_tuple_and_batch_of_pyg_graphs_are_the_same_graphs():
+    data = [single(), single(edge_index=torch.tensor([[0, 2], [2, 0]]))]
+    whole = as_graph_set(data)
+    for other in (tuple(data), Batch.from_data_list(data), whole):
+        found = as_graph_set(other)
+        assert torch.equal(found.n_nodes, whole.n_nodes) and torch.equal(found.edge_index, whole.edge_index)
+
+
 def test_eigenpairs_that_come_with_the_graphs_are_used():
     graphs = [nx.cycle_graph(n) for n in range(3, 13)]
     data = [AddEigenpairs(6)(Data(edge_index=as_graph_set([g]).edge_index, num_nodes=len(g))) for g in graphs]
@@ -566,6 +574,17 @@ def test_classifier_tells_rings_from_chains_and_comes_back_from_disk(tmp_path):
     loaded = SPEClassifier.from_pretrained(tmp_path / "model")
     np.testing.assert_array_equal(loaded.predict_proba(graphs), model.predict_proba(graphs))
     assert list(loaded.predict(graphs[:2])) == ["ring", "chain"]
+
+
+def test_classifier_keeps_the_epoch_that_is_best_on_the_validation_graphs_given():
+    graphs = [make(n) for n in range(4, 14) for make in (nx.cycle_graph, nx.path_graph)]
+    held = [make(20) for make in (nx.cycle_graph, nx.path_graph)]
+    model = SPEClassifier(random_state=0, **TINY)
+    model.fit(graphs, ["ring", "chain"] * 10, validation=(held, ["ring", "chain"]))
+    probability = model.predict_proba(held)[[0, 1], np.searchsorted(model.classes_, ["ring", "chain"])]
+    np.testing.assert_allclose(-np.log(probability).mean(), model.validation_losses_.min(), rtol=1e-4)
+    with pytest.raises(ValueError, match="validation holds the class 'star'"):
+        model.fit(graphs, ["ring", "chain"] * 10, validation=(held, ["ring", "star"]))
 
 
 def test_graphs_larger_than_those_of_the_training_are_predicted():
@@ -600,6 +619,9 @@ WEIGHT_NAN = torch.tensor([1.0, 1.0, float("nan"), float("nan")])
         ([nx.empty_graph(0)], r"graphs\[0\] is empty"),
         ([single(), single(x=torch.zeros(3, 1))], "some graphs have node_features"),
         ([single(x=torch.tensor([-1, 0, 0]))], "negative type"),
+        ([single(edge_weight=torch.ones(4, 1))], "edge_weight must have one number an edge"),
+        ([single(edge_index=None)], r"graphs\[0\].edge_index is missing"),
+        ([nx.Graph([(0, 1, {"weight": float("nan")})])], r"graphs\[0\]: edge attribute 'weight' holds NaN"),
         ([], "graphs is empty"),
     ],
 )
@@ -608,9 +630,18 @@ def test_graphs_that_the_method_is_not_defined_on_are_refused(graphs, message):
         SPERegressor(**TINY).fit(graphs, np.zeros(len(graphs)) if graphs else np.zeros(1))
 
 
-def test_something_that_is_no_list_of_graphs_is_refused():
-    with pytest.raises(TypeError, match="graphs"):
-        SPERegressor(**TINY).fit(3, [1.0])
+@pytest.mark.parametrize(
+    "graphs", [3, single(), nx.path_graph(3), nx.to_scipy_sparse_array(nx.path_graph(3)), "CCO", None]
+)
+def test_what_is_no_list_of_graphs_is_refused(graphs):
+    with pytest.raises(TypeError, match="graphs must be a list of graphs, got"):
+        SPERegressor(**TINY).fit(graphs, [1.0])
+
+
+@pytest.mark.parametrize("piece", [3, None, object()])
+def test_list_with_something_that_is_no_graph_is_refused_by_its_place(piece):
+    with pytest.raises(TypeError, match=r"graphs\[1\]"):
+        SPERegressor(**TINY).fit([nx.path_graph(3), piece], [1.0, 2.0])
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ import scipy.sparse as sp
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch_geometric.data import Batch, Data
 
+from semigroup.base import check_array
 from semigroup.operators import Graph, as_graph
 
 __all__ = ["GraphSet", "as_graph_set", "pad_rows", "ranges"]
@@ -126,9 +128,9 @@ def as_graph_set(graphs: Any, name: str = "graphs") -> GraphSet:
     Parameters
     ----------
     graphs : GraphSet, or list of PyG ``Data``, networkx graphs, scipy sparse matrices or SMILES strings
-        PyG: ``x``, ``edge_index``, ``edge_attr``, ``edge_weight`` and, where present, ``eigenvalues`` and
-        ``eigenvectors``. networkx: the node attribute ``type`` (integer) or ``x`` (numbers), the same of edges, and the
-        edge attribute ``weight``. SMILES need the extra ``chem``.
+        A PyG data set or ``Batch`` is such a list. PyG: ``x``, ``edge_index``, ``edge_attr``, ``edge_weight`` and, where
+        present, ``eigenvalues`` and ``eigenvectors``. networkx: the node attribute ``type`` (integer) or ``x`` (numbers), the
+        same of edges, and the edge attribute ``weight``. SMILES need the extra ``chem``.
     name : str
         The argument's name, for the error.
 
@@ -154,8 +156,12 @@ def as_graph_set(graphs: Any, name: str = "graphs") -> GraphSet:
     if isinstance(graphs, GraphSet):
         found = graphs
     else:
-        if isinstance(graphs, str) or not hasattr(graphs, "__len__"):
-            raise TypeError(f"{name} must be a list of graphs, got {type(graphs).__name__}")
+        if isinstance(graphs, Batch):
+            graphs = graphs.to_data_list()
+        # One graph has a length too (networkx: its nodes, PyG: its fields), and so has a PyG data set, which has edges.
+        alone = isinstance(graphs, Data) or hasattr(graphs, "nodes") or sp.issparse(graphs)
+        if alone or isinstance(graphs, str) or not hasattr(graphs, "__len__"):
+            raise TypeError(f"{name} must be a list of graphs, got {'one ' * alone}{type(graphs).__name__}")
         if len(graphs) == 0:
             raise ValueError(f"{name} is empty: it holds no graph")
         if isinstance(graphs[0], str):
@@ -185,6 +191,8 @@ def _checked(graphs: GraphSet, name: str) -> GraphSet:
             continue
         if len(rows) != expected:
             raise ValueError(f"{name}: {what} must have {expected} rows, got {len(rows)}")
+        if what == "edge_weight" and rows.dim() != 1:
+            raise ValueError(f"{name}: edge_weight must have one number an edge, got shape {tuple(rows.shape)}")
         if rows.is_floating_point() and not bool(torch.isfinite(rows).all()):
             raise ValueError(f"{name}: {what} holds NaN or infinity")
         if not rows.is_floating_point() and rows.numel() and int(rows.min()) < 0:
@@ -247,6 +255,8 @@ def _from_pyg(data: Any, name: str) -> GraphSet:
     if not n:
         raise ValueError(f"{name} is empty: it has no nodes")
     edge_index = data.edge_index
+    if edge_index is None:
+        raise ValueError(f"{name}.edge_index is missing: a graph without edges has one of shape (2, 0)")
     if edge_index.dim() != 2 or edge_index.shape[0] != 2 or edge_index.is_floating_point():
         raise ValueError(f"{name}.edge_index must be an integer tensor of shape (2, m), got {tuple(edge_index.shape)}")
     # Within its own graph: laid end to end, an end out of range would be some other graph's node.
@@ -281,7 +291,8 @@ def _from_networkx(graph: Any, name: str) -> GraphSet:
     weights = [attributes.get("weight") for *_, attributes in edges]
     weight = None
     if any(w is not None for w in weights):
-        weight = torch.tensor([1.0 if w is None else float(w) for w in weights], dtype=torch.float64).repeat(2)
+        filled = check_array([1.0 if w is None else w for w in weights], f"{name}: edge attribute 'weight'", ndim=1)
+        weight = torch.from_numpy(filled).repeat(2)
     edge_features = _attributes([attributes for *_, attributes in edges], f"{name}: edge")
     return GraphSet(
         torch.tensor([len(number)]),
