@@ -449,13 +449,13 @@ def test_ensemble_members_differ_and_their_agreement_gives_the_loss_time(waves, 
 
 def test_a_model_that_knows_the_parameter_beats_one_that_does_not():
     data = advection_diffusion(
-        200, n_frames=3, n_points=32, time_step=0.05, velocity=np.linspace(-1, 1, 200), random_state=0
+        200, n_frames=2, n_points=32, time_step=0.05, velocity=np.linspace(-1, 1, 200), random_state=0
     )
     train, test = slice(0, None, 2), slice(1, None, 2)
     velocities = data.parameters[:, :1]
     errors = []
     for seen, asked in ((None, None), (velocities[train], velocities[test])):
-        model = OneStepStepper(width=16, n_steps=200, learning_rate=4e-3, ema_decay=0.95, random_state=0)
+        model = OneStepStepper(width=8, n_steps=100, learning_rate=1e-2, ema_decay=0.9, random_state=0)
         model.fit(data.states[train], seen)
         errors.append(((model.predict(data.states[test, 0], asked) - data.states[test, 1]) ** 2).mean())
     assert errors[1] < 0.1 * errors[0]
@@ -495,19 +495,18 @@ def test_rescaling_keeps_the_mean_and_the_range_of_deviations_of_an_unstable_ste
 
 
 def test_the_refiner_resolves_the_weak_frequencies_better_than_the_mean_squared_error_does():
-    states = kuramoto_sivashinsky(60, n_frames=20, random_state=0).states[..., ::2]
-    train, test = states[:50], states[50:]
+    states = kuramoto_sivashinsky(32, n_frames=16, random_state=0).states[..., ::2]
+    train, test = states[:26], states[26:]
     now, following = test[:, :-1].reshape(-1, 1, 64), test[:, 1:].reshape(-1, 1, 64)
-    plain, refined = (
-        error_spectrum(
-            stepper(width=16, n_steps=500, learning_rate=8e-3, ema_decay=0.98, random_state=0).fit(train).predict(now),
-            following,
-            1,
-        )
-        for stepper in (OneStepStepper, PDERefiner)
+    options = {"width": 16, "n_steps": 250, "learning_rate": 1e-2, "ema_decay": 0.95, "random_state": 0}
+    plain, refined, by_diffusion = (
+        error_spectrum(stepper.set_params(**options).fit(train).predict(now), following, 1)
+        for stepper in (OneStepStepper(), PDERefiner(), PDERefiner(formulation="v"))
     )
     weak = slice(28, 32)
     assert refined[weak].mean() < 0.5 * plain[weak].mean()
+    # Diffusion starts from noise that the network first has to learn to ignore: it is slower.
+    assert by_diffusion[weak].mean() < 0.75 * plain[weak].mean()
     no_change = error_spectrum(now, following, 1)
     assert np.all(refined[1:] < 0.5 * no_change[1:])
 

@@ -22,6 +22,7 @@ from semigroup.report.figures import COLORS, new_figure
 __all__ = ["FieldData", "perform", "read"]
 
 THRESHOLD = 0.8
+BASELINE = "MSE stepper"
 N_MEMBERS = 8
 # Ensembles cost n_members (K + 1) passes a step and trajectory: a few trajectories are enough for the report.
 MAX_ENSEMBLES = 4
@@ -140,10 +141,10 @@ def perform(estimator: PDERefiner, data: FieldData, context: Context) -> Outcome
     n_steps, dt = truth.shape[1], estimator.time_step_
     now, following, conditions = _pairs(test, history, parameters)
     rollouts = {}
-    for name, model in (("refiner", estimator), ("mean squared error", baseline)):
+    for name, model in (("refiner", estimator), (BASELINE, baseline)):
         states = np.asarray(model.rollout(start, n_steps, parameters))
         rollouts[name] = _Rollout(states, correlation(states, truth), np.asarray(model.predict(now, conditions)))
-    refined, plain = rollouts["refiner"], rollouts["mean squared error"]
+    refined, plain = rollouts["refiner"], rollouts[BASELINE]
     few = slice(MAX_ENSEMBLES)
     began = time.perf_counter()
     estimate = estimator.estimate_loss_time(
@@ -174,8 +175,15 @@ def perform(estimator: PDERefiner, data: FieldData, context: Context) -> Outcome
         "one_step_mse_refiner": square(refined.next_frames),
         "one_step_mse_mean_squared_error": square(plain.next_frames),
         "one_step_mse_no_change": square(base),
+        # in the units of min_noise_variance
+        "one_step_error_refiner_over_target_variance": float(
+            (
+                ((refined.next_frames - following) ** 2).mean((0, *range(2, following.ndim)))
+                / estimator.target_scale_**2
+            ).mean()
+        ),
         "weakest_modes_relative_error_refiner": float(np.nanmean(curves["refiner"][weakest])),
-        "weakest_modes_relative_error_mean_squared_error": float(np.nanmean(curves["mean squared error"][weakest])),
+        "weakest_modes_relative_error_mean_squared_error": float(np.nanmean(curves[BASELINE][weakest])),
         "fit_seconds": fit_seconds,
         "ensemble_seconds": time.perf_counter() - began,
     }
@@ -187,6 +195,12 @@ def perform(estimator: PDERefiner, data: FieldData, context: Context) -> Outcome
         f"to believe the first {len(estimate.times)} until {metrics['estimated_loss_time']:.3g} on average, and they are lost "
         f"at {metrics['actual_loss_time_of_the_same_trajectories']:.3g}."
     )
+    reached = metrics["one_step_error_refiner_over_target_variance"]
+    if reached is not None and estimator.n_refinements and reached > 30 * estimator.min_noise_variance:
+        summary += (
+            f" Its one-step error is {reached:.1g} of the target's variance, far above min_noise_variance = "
+            f"{estimator.min_noise_variance:g}: train longer or a larger network, or set it nearer to that error."
+        )
     table = pd.DataFrame({"trajectory": np.arange(len(estimate.times))})
     table["estimated_loss_time"] = estimate.times
     table["actual_loss_time"] = actual[few]
@@ -261,11 +275,18 @@ def _draw_forecast(
         marked = [curve_axis]
     steps = dt * np.arange(1, n_steps + 1)
     curve_axis.plot(steps, refined.correlations[0], color=COLORS[0], label="refiner and truth")
-    curve_axis.plot(steps, plain.correlations[0], color=COLORS[1], linestyle="--", label="mean squared error and truth")
+    curve_axis.plot(steps, plain.correlations[0], color=COLORS[1], linestyle="--", label=f"{BASELINE} and truth")
     curve_axis.plot(
-        steps, estimate.correlations[0], color=COLORS[6], linestyle=":", label="refiner's ensemble, between members"
+        steps,
+        estimate.correlations[0],
+        color=COLORS[6],
+        linestyle=":",
+        label="between members of the refiner's ensemble",
     )
     curve_axis.axhline(THRESHOLD, color="0.6", linewidth=0.8)
+    curve_axis.annotate(
+        f"{THRESHOLD:g}", (1, THRESHOLD), xycoords=("axes fraction", "data"), xytext=(4, -4), textcoords="offset points"
+    )
     curve_axis.set(xlabel="time (units of the data)", ylabel="correlation", ylim=(-0.55, 1.05))
     for ax in marked:
         ax.axvline(estimate.times[0], color="black", linestyle="--", linewidth=1.8)
@@ -274,9 +295,9 @@ def _draw_forecast(
     curve_axis.plot([], [], color="black", linewidth=1.0, label="actual loss")
     figure.legend(*curve_axis.get_legend_handles_labels(), ncols=3, fontsize="small", loc="outside lower center")
     caption = (
-        "A held-out trajectory, the rollout from its first frame, and their difference. The dashed line is where the members of "
-        f"the ensemble part (correlation {THRESHOLD:g}), estimated without the truth; the thin line is where the rollout "
-        "leaves the truth."
+        "A held-out trajectory, the refiner's rollout from its first frame, and their difference. The dashed line is where the "
+        f"members of the ensemble part (correlation {THRESHOLD:g}), estimated without the truth; the thin line is where the "
+        f"rollout leaves the truth. The {BASELINE} is the same network trained on the mean squared error of one step."
     )
     return Picture(figure, caption)
 
@@ -285,7 +306,7 @@ def _draw_spectrum(curves: dict[str, np.ndarray], power: np.ndarray) -> Picture:
     """One-step error at each frequency, absolute and relative."""
     figure, axes = new_figure(1, 2, width=10, height=3.8)
     modes = np.arange(len(power))[1:]
-    lines = {"refiner": "-", "mean squared error": "--", "no change": ":"}
+    lines = {"refiner": "-", BASELINE: "--", "no change": ":"}
     amplitude = np.sqrt(power)
     left, right = axes[0]
     left.semilogy(modes, amplitude[1:], color="0.5", linewidth=3, label="field")
@@ -298,6 +319,6 @@ def _draw_spectrum(curves: dict[str, np.ndarray], power: np.ndarray) -> Picture:
     right.legend(fontsize="small")
     return Picture(
         figure,
-        "The one-step error at each spatial frequency, on held-out frames. The mean squared error is content with the strong "
-        "frequencies; the refiner has to resolve the weak ones too.",
+        "The one-step error at each spatial frequency, on held-out frames. The mean squared error, on which the same network was "
+        f"trained as {BASELINE}, is content with the strong frequencies; the refiner has to resolve the weak ones too.",
     )

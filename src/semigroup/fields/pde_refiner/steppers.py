@@ -587,7 +587,9 @@ class PDERefiner(DiffusionStepper):
         Refinements K after the first prediction; a step costs K + 1 passes through the network.
     min_noise_variance : float
         Variance :math:`\sigma_{min}^2` of the last noise, in units of the target's variance, in (0, 1). Set it near the
-        one-step mean squared error that the network can reach: far below, the last refinement does nothing.
+        one-step mean squared error that the network can reach: far below, the last refinements do nothing, and learning
+        what cannot be learnt costs the others accuracy; far above, the weak frequencies are lost. The default is the
+        paper's, for large networks.
     formulation : {"noise", "v"}
         The paper's loop, or the reference code's diffusion with v-prediction.
     history : int
