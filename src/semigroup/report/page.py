@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import semigroup
 from semigroup.catalog import Method
 from semigroup.claims import Record
 
-__all__ = ["ClaimView", "PictureView", "Section", "claim_views", "format_number", "write_page"]
+__all__ = ["ClaimView", "PictureView", "Section", "claim_views", "format_number", "width_of_png", "write_page"]
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def write_page(path: str | os.PathLike[str], title: str, introduction: str, sect
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["number"] = format_number
+    environment.filters.update(number=format_number, width_of_png=width_of_png)
     html = environment.get_template("page.html").render(
         title=title, introduction=introduction, sections=sections, version=semigroup.__version__
     )
@@ -121,3 +122,16 @@ def format_number(value: Any) -> str:
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{int(value)}"
     return f"{value:.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
+def width_of_png(uri: str) -> int:
+    """Pixels that a PNG given as a data URI is wide.
+
+    Examples
+    --------
+    >>> from semigroup.report.figures import new_figure, to_data_uri
+    >>> 420 < width_of_png(to_data_uri(new_figure(width=4)[0])) < 480  # 110 pixels an inch, and a margin
+    True
+    """
+    header = base64.b64decode(uri.partition(",")[2][:32])
+    return int.from_bytes(header[16:20], "big")
