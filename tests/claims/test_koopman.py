@@ -83,7 +83,6 @@ def test_adversarys_victims_look_where_they_say():
 def test_larger_scales_of_the_spectral_measure_run_and_can_fail(monkeypatch):
     small = measuring.cmv_matrix
     monkeypatch.setattr(measuring, "cmv_matrix", lambda n: small(60))
-    monkeypatch.setattr(measuring.np, "eye", lambda n: np.identity(60) if n >= 1000 else np.identity(n))
     for scale in ("cpu", "gpu"):
         result = measured(5, scale)
         # Sixty functions do not resolve this smoothing, and the claim says so.

@@ -146,6 +146,33 @@ def test_residual_vanishes_to_rounding_at_an_eigenvalue_of_an_invariant_space():
     assert residual.max() < 1e-14
 
 
+@pytest.mark.parametrize("dtype", [float, complex])
+@pytest.mark.parametrize("least", [1e-1, 1e-2, 1e-4, 1e-7, 1e-12])
+def test_residual_is_exact_however_small_and_however_crowded_the_singular_values_are(least, dtype):
+    generator = np.random.default_rng(0)
+    singular = np.geomspace(1, 2, 50)
+    singular[:4] = least * np.array([1, 1 + 1e-9, 1 + 1e-3, 2])
+    left, right = (
+        np.linalg.qr(generator.normal(size=shape).astype(dtype) * (1 if dtype is float else 1 + 1j))[0]
+        for shape in ((100, 50), (50, 50))
+    )
+    stacked = left * singular @ right.conj().T
+    shift = 0.3 if dtype is float else 0.3 + 0.2j
+    operator = CompressedOperator(stacked[:50] + shift * np.eye(50), stacked[50:], np.eye(50))
+    assert operator.residual(shift) == pytest.approx(least, rel=1e-9, abs=1e-14)
+    vector = operator.pseudoeigenvectors(shift)[:, 0]
+    assert np.linalg.norm(vector) == pytest.approx(1)
+    assert np.linalg.norm(stacked @ vector) == pytest.approx(least, rel=1e-8, abs=1e-14)
+
+
+def test_residual_is_the_least_singular_value_over_a_whole_portrait():
+    pairs = systems.duffing(600, 5, random_state=0)
+    operator = ResidualDMD(n_centres=70, random_state=0).fit(pairs.X, pairs.Y).operator_
+    portrait = operator.pseudospectrum(9)
+    expected = [[dense_residual(operator, z) for z in row] for row in portrait.points]
+    assert np.allclose(portrait.residuals, expected, rtol=1e-11, atol=0)
+
+
 def test_processes_give_the_same_residuals_as_one():
     operator = random_operator(45, seed=1, dtype=float)
     z = grid_candidates(0.2, 1.0)
@@ -439,6 +466,13 @@ def test_spectral_measure_of_the_cmv_matrix_converges_to_the_wrapped_gaussian(or
         assert np.abs(measured - systems.cmv_density(theta)).max() == pytest.approx(expected, rel=0.02)
 
 
+def test_spectral_measure_takes_a_schur_form_as_it_is():
+    matrix, theta = systems.cmv_matrix(40), np.linspace(-3, 3, 7)
+    triangle, unitary = scipy.linalg.schur(matrix, output="complex")
+    direct = isometry_measure(matrix, np.eye(40)[0], theta, epsilon=0.3)
+    assert np.allclose(isometry_measure(triangle, unitary[0].conj(), theta, epsilon=0.3), direct, rtol=1e-10)
+
+
 @pytest.mark.parametrize("order", [1, 2, 5])
 def test_spectral_measure_of_an_eigenfunction_sits_at_its_angle_with_its_mass(order):
     theta = np.linspace(-np.pi, np.pi, 4001)[:-1]
@@ -702,6 +736,17 @@ def test_only_the_eigenpairs_asked_for_make_the_forecast():
     assert five.modes_.shape == (five.n_modes_, 2)
 
 
+@pytest.mark.parametrize("model", [ResidualDMD(n_centres=30, random_state=0), KernelResidualDMD(n_modes=12)])
+def test_modes_are_the_least_squares_coefficients_of_the_states(model):
+    pairs = systems.duffing(40, 3, random_state=0)
+    model.fit(pairs.X, pairs.Y)
+    states = np.vstack([pairs.X, pairs.Y])
+    functions = model.transform(states)[:, : model.n_modes_]
+    expected = np.linalg.lstsq(functions, states.astype(complex), rcond=None)[0]
+    assert np.allclose(functions @ model.modes_, functions @ expected, atol=1e-6)
+    assert model.modes_.shape == (model.n_modes_, 2)
+
+
 def test_forecast_begins_with_the_prediction_and_follows_a_linear_system_exactly():
     step = scipy.linalg.expm(np.array([[-0.05, 1.0], [-1.0, -0.05]]) * 0.2)
     X = np.random.default_rng(0).normal(size=(50, 2))
@@ -872,6 +917,8 @@ def test_questions_that_make_no_sense_are_refused():
         (lambda: model.certified_spectrum(spacing=0), "spacing"),
         (lambda: model.certified_spectrum(neighbourhood=0), "neighbourhood"),
         (lambda: model.pseudospectrum(1), "n_points"),
+        (lambda: model.pseudospectrum(9, real=(1.0, -1.0)), "the end of real"),
+        (lambda: model.pseudospectrum(9, imaginary=(0.0, 0.0)), "the end of imaginary"),
         (lambda: model.forecast(0), "n_steps"),
         (lambda: model.spectral_measure(0.0, np.ones(2), epsilon=0), "epsilon"),
         (lambda: model.spectral_measure(0.0, np.ones(2), order=0), "order"),
@@ -882,7 +929,12 @@ def test_questions_that_make_no_sense_are_refused():
         (lambda: moment_density(np.ones(5) + 0j, 0.0, filter="box"), "filter"),
         (lambda: point_spectrum_fraction(np.ones(50), n_delays=4, n_lags=40, n_samples=20), "series is too short"),
         (lambda: point_spectrum_fraction(np.ones(500), n_delays=2, n_lags=40), "series is constant"),
+        (lambda: moment_density(np.ones(4) + 0j, 0.0), "moments"),
+        (lambda: isometry_measure(np.full((2, 2), np.nan), np.ones(2), 0.0), "compression holds NaN"),
         (lambda: CompressedOperator.from_isometry(np.ones((2, 3))), "matrix must be square"),
+        (lambda: CompressedOperator.from_isometry(np.full((2, 2), np.inf)), "matrix holds NaN"),
+        (lambda: CompressedOperator.from_pairs(np.ones((5, 2)), np.ones((4, 2))), "psi_y must have the shape"),
+        (lambda: CompressedOperator.from_pairs(np.full((5, 2), np.nan), np.ones((5, 2))), "psi_x holds NaN"),
     ]:
         with pytest.raises((ValueError, TypeError), match=names):
             call()

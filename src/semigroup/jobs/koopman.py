@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from semigroup.base import check_array, numpy_generator
 from semigroup.data.dynamical_systems import duffing
@@ -28,6 +27,7 @@ HELD_OUT = 0.25
 RADIUS = 1.25
 SPACING = 0.05
 MAX_FORECAST = 200
+BELIEVED = 0.1
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def perform(estimator: ResidualDMD | KernelResidualDMD, data: Snapshots, context
         "eigenvalues_of_edmd": len(edmd),
         "largest_residual_of_edmd": edmd.certificate,
         "median_residual_of_edmd": float(np.median(edmd.residuals)),
-        "eigenvalues_of_edmd_within_0.1": len(edmd.within(0.1)),
+        "eigenvalues_of_edmd_within_0.1": len(edmd.within(BELIEVED)),
         "certified_eigenvalues": len(certified),
         "certificate": certified.certificate,
         "eigenpairs_in_forecast": estimator.n_modes_,
@@ -133,7 +133,7 @@ def perform(estimator: ResidualDMD | KernelResidualDMD, data: Snapshots, context
     }
     summary = (
         f"{len(certified)} points of the spectrum are certified with an error of at most {certified.certificate:.3f}. Of the "
-        f"{len(edmd)} eigenvalues that (extended) dynamic mode decomposition gives, {len(edmd.within(0.1))} have a residual "
+        f"{len(edmd)} eigenvalues that (extended) dynamic mode decomposition gives, {len(edmd.within(BELIEVED))} have a residual "
         f"of at most 0.1; the worst has {edmd.certificate:.2f}."
     )
     return Outcome(
@@ -174,13 +174,13 @@ def _mode_table(estimator: ResidualDMD | KernelResidualDMD, names: tuple[str, ..
 
 
 _SPECTRUM_CAPTION = (
-    "The least residual over the complex plane (shades; the darker, the closer to the spectrum), the eigenvalues of "
-    "(extended) dynamic mode decomposition coloured by their own residual on the same scale (light dots: not to be "
-    "believed), and the certified points (rings). The dashed line is the unit circle."
+    "The least residual over the complex plane (shades; the darker, the closer to the spectrum), the certified points of "
+    "its grid (rings), and the eigenvalues of (extended) dynamic mode decomposition: dots are to be believed, their own "
+    "residual is at most 0.1; crosses are not. The dashed line is the unit circle."
 )
 _RESIDUALS_CAPTION = (
-    "Residuals of the eigenpairs, sorted; those left of the dotted line are used in forecasts. The dashed line is the "
-    "certificate: the largest error of the certified points."
+    "Residuals of the eigenpairs, sorted: how much of each to believe. The dashed line is the certificate, the largest "
+    "error of the certified points. Forecasts use all eigenpairs, or those left of a dotted line."
 )
 _FORECAST_CAPTION = "Forecast from the end of the training data, the truth, and the last state repeated."
 
@@ -200,44 +200,25 @@ def _draw_spectrum(portrait: Pseudospectrum, edmd: Spectrum, certified: Spectrum
     )
     turn = np.linspace(0, 2 * np.pi, 400)
     ax.plot(np.cos(turn), np.sin(turn), "--", color="white", linewidth=1.0)
-    ax.scatter(
-        edmd.eigenvalues.real,
-        edmd.eigenvalues.imag,
-        c=np.log10(np.maximum(edmd.residuals, 1e-12)),
-        cmap="viridis",
-        vmin=levels[0],
-        vmax=levels[-1],
-        s=22,
-        edgecolors="black",
-        linewidths=0.7,
-        zorder=3,
-    )
-    ax.plot(
-        certified.eigenvalues.real,
-        certified.eigenvalues.imag,
-        "o",
-        markersize=9,
-        markerfacecolor="none",
-        markeredgecolor=COLORS[1],
-        markeredgewidth=1.6,
-        zorder=4,
-    )
-    legend = [
-        Line2D(
-            [], [], marker="o", ls="", color="lightgrey", markeredgecolor="black", label="EDMD, coloured by residual"
-        ),
-        Line2D(
-            [],
-            [],
-            marker="o",
-            ls="",
-            markersize=9,
-            markerfacecolor="none",
-            markeredgecolor=COLORS[1],
-            label="certified",
-        ),
-    ]
-    ax.legend(handles=legend, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
+    for spectrum, marker, size, color, words in (
+        (edmd[edmd.residuals > BELIEVED], "x", 4.5, "white", "EDMD, residual > 0.1"),
+        (certified, "o", 11, COLORS[1], "certified"),
+        (edmd.within(BELIEVED), "o", 4.5, "white", "EDMD, residual ≤ 0.1"),
+    ):
+        ax.plot(
+            spectrum.eigenvalues.real,
+            spectrum.eigenvalues.imag,
+            marker,
+            markersize=size,
+            color=color,
+            markerfacecolor="none" if spectrum is certified else color,
+            markeredgecolor="black" if words.endswith("≤ 0.1") else color,
+            markeredgewidth=1.8 if spectrum is certified else 0.9,
+            label=f"{words} ({len(spectrum)})",
+            zorder=3,
+        )
+    legend = ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, fontsize="small")
+    legend.get_frame().set_facecolor("lightgrey")  # white crosses are to be seen on it
     ax.set(xlabel="Re λ", ylabel="Im λ", xlim=(-RADIUS, RADIUS), ylim=(-RADIUS, RADIUS), aspect="equal")
     ax.grid(False)
     bar = figure.colorbar(shades, ax=ax, label="residual")
@@ -252,9 +233,10 @@ def _draw_residuals(edmd: Spectrum, certified: Spectrum, n_kept: int) -> Figure:
     ax.semilogy(np.arange(1, len(edmd) + 1), np.maximum(edmd.residuals, 1e-16), ".-", label="eigenpairs of EDMD")
     if len(certified):
         ax.axhline(max(certified.certificate, 1e-16), ls="--", color=COLORS[1], label="certificate")
-    ax.axvline(n_kept + 0.5, ls=":", color="black", label="kept in forecasts")
+    if n_kept < len(edmd):
+        ax.axvline(n_kept + 0.5, ls=":", color="black", label=f"the first {n_kept} are used in forecasts")
     ax.set(xlabel="eigenpair", ylabel="residual")
-    ax.legend()
+    ax.legend(loc="lower right")
     return figure
 
 

@@ -41,6 +41,7 @@ from semigroup.dynamics.koopman.spectrum import (
     compress,
     knee,
     pair_residuals,
+    r_factor_in_pieces,
     whole_pairs,
 )
 
@@ -128,10 +129,16 @@ class _KoopmanEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estim
         self.eigenvectors_ = spectrum.vectors
         kept = self._count_modes(spectrum)
         # §A11: regress the states on the kept eigenfunctions; along a trajectory all but the first row of `before`
-        # are rows of `after`.
+        # are rows of `after`. The triangular factor has all that least squares see of the rows, and is real where the
+        # dictionary is, as its product with the eigenvectors is not.
         states = np.vstack([before[:1] if is_chain else before, after])
-        functions = self._features(states) @ right[:, :kept]
-        current = states[:, -self.n_features_in_ :]
+        n_functions, width = len(right), self.n_features_in_
+
+        def rows(piece: slice) -> np.ndarray:
+            return np.hstack([self._features(states[piece]), states[piece, -width:]])
+
+        triangle = r_factor_in_pieces(rows, len(states), n_functions + width)
+        functions, current = triangle[:, :n_functions] @ right[:, :kept], triangle[:, n_functions:]
         # One memory layout, so that a stored model rounds as this one does.
         self.eigenfunctions_ = np.ascontiguousarray(right)
         self.modes_ = np.ascontiguousarray(scipy.linalg.lstsq(functions, current, lapack_driver="gelsy")[0])

@@ -42,7 +42,8 @@ def isometry_measure(
     Parameters
     ----------
     compression : array-like of shape (n, n)
-        :math:`A` in an orthonormal basis.
+        :math:`A` in an orthonormal basis. Its Schur form is most of the work; who asks more than once passes the
+        triangular factor :math:`T = U^*AU`, which is used as it is, and :math:`U^*f`.
     observable : array-like of shape (n,)
         Coefficients :math:`f` in that basis.
     theta : array-like
@@ -65,7 +66,7 @@ def isometry_measure(
     >>> (nu / nu[0]).round(3)
     array([1., 0.])
     """
-    matrix = np.atleast_2d(np.asarray(compression))
+    matrix = check_array(compression, "compression", ndim=2, dtype=np.complex128)
     f = check_array(observable, "observable", ndim=1, dtype=np.complex128)
     if matrix.shape != (len(f), len(f)):
         raise ValueError(f"observable must have {matrix.shape[0]} coefficients, got {len(f)}")
@@ -79,8 +80,11 @@ def isometry_measure(
     d = np.linalg.solve(delta[None, :] ** np.arange(order)[:, None], first)
     shifts = np.exp(1j * angles.ravel())[:, None] * (1 + epsilon * delta[None, :])
     # In the Schur basis each resolvent is a triangular solve.
-    triangle, unitary = scipy.linalg.schur(matrix, output="complex")
-    start = unitary.conj().T @ f
+    if np.tril(matrix, -1).any():
+        triangle, unitary = scipy.linalg.schur(matrix, output="complex")
+        start = unitary.conj().T @ f
+    else:
+        triangle, start = matrix, f
     solutions = _solve_shifted_triangles(triangle, start, shifts.ravel())
     along_f = (solutions.conj().T @ start).reshape(shifts.shape)
     along_adjoint = ((triangle.conj().T @ start).conj() @ solutions).reshape(shifts.shape)
@@ -204,6 +208,8 @@ def point_mass(moments: Complex[np.ndarray, " n"], theta: Any, *, filter: Filter
 def _filtered(moments: Inexact[np.ndarray, " n"], filter: str) -> tuple[np.ndarray, np.ndarray]:
     """Orders of the moments and the filter's values at them."""
     check_choice(filter, "filter", tuple(FILTERS))
+    if len(moments) % 2 == 0 or len(moments) < 3:
+        raise ValueError(f"moments must be those of -n, ..., n with n >= 1, an odd number of them, got {len(moments)}")
     n = (len(moments) - 1) // 2
     numbers = np.arange(-n, n + 1)
     return numbers, FILTERS[filter](np.abs(numbers) / n)
