@@ -1,6 +1,29 @@
-"""Ground floor: graphs, their Laplacians and transition matrices, topologies of networks. Knows nothing of methods."""
+"""Ground floor: graphs, Laplacians, functions of them, walks, topologies of networks. Knows nothing of methods."""
 
-from semigroup.operators.graph import Graph, as_graph
+from semigroup.operators.connection import connection_laplacian, parallel_transport, tangent_frames
+from semigroup.operators.graph import Graph, as_graph, check_connected
+from semigroup.operators.heat import heat
 from semigroup.operators.laplacian import laplacian, transition_matrix
+from semigroup.operators.neighbours import geodesic_neighbours, neighbour_graph, normalise_density
+from semigroup.operators.resolvent import resolvent
+from semigroup.operators.spectrum import Eigenpairs, canonical_basis, eigenpairs, spectral_interval
 
-__all__ = ["Graph", "as_graph", "laplacian", "transition_matrix"]
+__all__ = [
+    "Eigenpairs",
+    "Graph",
+    "as_graph",
+    "canonical_basis",
+    "check_connected",
+    "connection_laplacian",
+    "eigenpairs",
+    "geodesic_neighbours",
+    "heat",
+    "laplacian",
+    "neighbour_graph",
+    "normalise_density",
+    "parallel_transport",
+    "resolvent",
+    "spectral_interval",
+    "tangent_frames",
+    "transition_matrix",
+]

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-__all__ = ["Graph", "as_graph"]
+__all__ = ["Graph", "as_graph", "check_connected"]
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,34 @@ def as_graph(graph: Any, name: str = "graph", *, directed: bool | None = None, a
         if gap.nnz and gap.max() > 1e-10 * abs(adjacency).max():
             raise ValueError(f"{name} must be undirected (a symmetric adjacency matrix), and it is not")
     return Graph(adjacency, nodes)
+
+
+def check_connected(graph: Graph, name: str = "graph") -> Graph:
+    """The graph itself, if a path leads from every node to every other one when directions are ignored.
+
+    Raises
+    ------
+    ValueError
+        If it is disconnected; names the argument, the sizes of the largest components and a node outside the largest.
+
+    Examples
+    --------
+    >>> check_connected(as_graph(np.array([[0, 1], [1, 2], [3, 4], [4, 5], [5, 6]])))
+    Traceback (most recent call last):
+    ...
+    ValueError: graph must be connected, and it falls into 2 components (of 4, 3 nodes); node 0 is outside the largest
+    """
+    count, label = connected_components(graph.adjacency, directed=False)
+    if count == 1:
+        return graph
+    size = np.bincount(label)
+    largest = np.sort(size)[::-1]
+    outside = graph.names[np.flatnonzero(label != size.argmax())[0]]
+    sizes = ", ".join(map(str, largest[:5])) + (", ..." if count > 5 else "")
+    raise ValueError(
+        f"{name} must be connected, and it falls into {count} components (of {sizes} nodes); "
+        f"node {outside} is outside the largest"
+    )
 
 
 def _alike(names: list[Any]) -> bool:

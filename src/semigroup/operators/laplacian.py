@@ -33,7 +33,7 @@ def laplacian(
     degree = np.asarray(adjacency.sum(axis=1)).ravel()
     if kind == "combinatorial":
         return sp.csr_array(sp.diags_array(degree) - adjacency)
-    inverse = _inverse(degree)
+    inverse = inverse_degree(degree)
     identity = sp.diags_array((degree > 0).astype(np.float64))
     if kind == "normalised":
         root = sp.diags_array(np.sqrt(inverse))
@@ -53,9 +53,9 @@ def transition_matrix(adjacency: sp.csr_array) -> sp.csr_array:
            [0.  , 0.  , 1.  ],
            [0.  , 0.  , 0.  ]])
     """
-    return sp.csr_array(sp.diags_array(_inverse(np.asarray(adjacency.sum(axis=1)).ravel())) @ adjacency)
+    return sp.csr_array(sp.diags_array(inverse_degree(np.asarray(adjacency.sum(axis=1)).ravel())) @ adjacency)
 
 
-def _inverse(degree: np.ndarray) -> np.ndarray:
+def inverse_degree(degree: np.ndarray) -> np.ndarray:
     """1/degree, and 0 for isolated nodes."""
     return np.divide(1.0, degree, out=np.zeros_like(degree), where=degree > 0)
