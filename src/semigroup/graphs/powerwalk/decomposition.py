@@ -15,40 +15,164 @@ __all__ = ["decompose", "decompose_by_pull", "top_entries"]
 
 @numba.njit(nogil=True, cache=True)
 @typing.no_type_check
-def _new_row(vertex: int, slots: Any, vertices: Any, table: Any, n_rows: int) -> Any:
-    """Give a vertex a row in a table that has rows for touched vertices only; grows the table by doubling.
-
-    Passing arrays back and forth costs more than reading a slot, so the callers look for an existing row themselves.
-    """
-    if n_rows == len(vertices):
-        grown = np.zeros((2 * n_rows, table.shape[1]))
-        grown[:n_rows] = table
-        table = grown
-        vertices = np.append(vertices, np.empty(n_rows, dtype=np.int64))
-    vertices[n_rows] = vertex
-    slots[vertex] = n_rows + 1
-    return n_rows, vertices, table, n_rows + 1
+def _make_room(vertices: Any, table: Any, n_rows: int) -> Any:
+    """At least `n_rows` rows, for the loops that follow to fill without looking; what is there stays."""
+    if n_rows <= len(vertices):
+        return vertices, table
+    n_more = max(n_rows, 2 * len(vertices)) - len(vertices)
+    grown = np.zeros((len(vertices) + n_more, table.shape[1]))
+    grown[: len(table)] = table
+    return np.append(vertices, np.empty(n_more, dtype=np.int64)), grown
 
 
 @numba.njit(nogil=True, cache=True)
 @typing.no_type_check
-def _add_scaled(table: Any, row: int, factor: float, flows: Any, who: Any, n_who: int, eps: float) -> None:
-    """table[row, j] += factor·flows[j] for the sources j in `who` whose product reaches eps."""
-    if 3 * n_who < len(flows):
-        for i in range(n_who):
-            product = factor * flows[who[i]]
-            if product >= eps:
-                table[row, who[i]] += product
-    else:  # most sources take part: straight through, which the compiler vectorises
-        for j in range(len(flows)):
-            product = factor * flows[j]
-            table[row, j] += product if product >= eps else 0.0
+def _row_of(vertex: int, slots: Any, vertices: Any, n_rows: int) -> Any:
+    """The row of a vertex in a table that has rows for touched vertices only, and the number of rows."""
+    row = slots[vertex] - 1
+    if row >= 0:
+        return row, n_rows
+    slots[vertex] = n_rows + 1
+    vertices[n_rows] = vertex
+    return n_rows, n_rows + 1
+
+
+@numba.njit(nogil=True, cache=True)
+@typing.no_type_check
+def _add_scaled(table: Any, row: int, factor: float, flows: Any, place: int, eps: float) -> None:
+    """table[row] += factor·flows[place], without the products below eps; straight through, which the compiler vectorises."""
+    for j in range(table.shape[1]):
+        product = factor * flows[place, j]
+        table[row, j] += product if product >= eps else 0.0
+
+
+@numba.njit(nogil=True, cache=True)
+@typing.no_type_check
+def _push(
+    vertices: Any,
+    flows: Any,
+    n_reached: int,
+    slots: Any,
+    next_vertices: Any,
+    next_flows: Any,
+    next_slots: Any,
+    touched: Any,
+    answer: Any,
+    n_touched: int,
+    answer_slots: Any,
+    alpha: float,
+    eps: float,
+    indptr: Any,
+    indices: Any,
+    probability: Any,
+) -> Any:
+    """One round: a share α of each flow stops where it is, the rest moves along the edges."""
+    n_next = 0
+    outflow = np.empty((1, flows.shape[1]))
+    touched, answer = _make_room(touched, answer, n_touched + n_reached)
+    for place in range(n_reached):
+        vertex = vertices[place]
+        largest = flows[place].max()
+        if largest > 0.0 and alpha * largest >= eps:
+            row, n_touched = _row_of(vertex, answer_slots, touched, n_touched)
+            _add_scaled(answer, row, alpha, flows, place, eps)
+        start, stop = indptr[vertex], indptr[vertex + 1]
+        share = (1 - alpha) / max(stop - start, 1) if len(probability) == 0 else 1 - alpha
+        if share * largest >= eps:  # no edge carries more than this
+            outflow[0] = share * flows[place]
+            next_vertices, next_flows = _make_room(next_vertices, next_flows, n_next + stop - start)
+            for edge in range(start, stop):
+                row, n_next = _row_of(indices[edge], next_slots, next_vertices, n_next)
+                part = 1.0 if len(probability) == 0 else probability[edge]
+                _add_scaled(next_flows, row, part, outflow, 0, eps)
+        slots[vertex] = 0
+        flows[place] = 0.0
+    return next_vertices, next_flows, n_next, touched, answer, n_touched
+
+
+@numba.njit(nogil=True, cache=True)
+@typing.no_type_check
+def _combine(
+    vertices: Any,
+    flows: Any,
+    n_reached: int,
+    slots: Any,
+    touched: Any,
+    answer: Any,
+    n_touched: int,
+    answer_slots: Any,
+    eps: float,
+    index_indptr: Any,
+    index_indices: Any,
+    index_values: Any,
+) -> Any:
+    """What still moves is answered by the fingerprints of where it is."""
+    outflow = np.empty((1, flows.shape[1]))
+    for place in range(n_reached):
+        vertex = vertices[place]
+        for j in range(flows.shape[1]):
+            outflow[0, j] = flows[place, j] if flows[place, j] >= eps else 0.0
+        slots[vertex] = 0
+        flows[place] = 0.0
+        largest = outflow.max()
+        if largest == 0.0 or len(index_indptr) == 0:
+            continue
+        start, stop = index_indptr[vertex], index_indptr[vertex + 1]
+        touched, answer = _make_room(touched, answer, n_touched + stop - start)
+        for entry in range(start, stop):
+            value = np.float64(index_values[entry])
+            if largest * value < eps:
+                break  # the entries that follow are no larger
+            row, n_touched = _row_of(index_indices[entry], answer_slots, touched, n_touched)
+            _add_scaled(answer, row, value, outflow, 0, eps)
+    return touched, answer, n_touched
+
+
+@numba.njit(nogil=True, cache=True)
+@typing.no_type_check
+def _emit(
+    touched: Any, n_touched: int, slots: Any, table: Any, row_starts: Any, first: int, columns: Any, values: Any
+) -> Any:
+    """Append a group's scores as CSR rows sorted by vertex, and leave table and slots empty for the next group."""
+    if 16 * n_touched < len(slots):
+        touched[:n_touched].sort()
+    else:  # cheaper than sorting
+        place = 0
+        for vertex in range(len(slots)):
+            if slots[vertex] > 0:
+                touched[place] = vertex
+                place += 1
+    lengths = np.zeros(table.shape[1], dtype=np.int64)
+    for row in range(n_touched):
+        for j in range(table.shape[1]):
+            lengths[j] += table[row, j] > 0.0
+    width = min(table.shape[1], len(row_starts) - 1 - first)
+    for j in range(width):
+        row_starts[first + j + 1] = row_starts[first + j] + lengths[j]
+    end = row_starts[first + width]
+    if end > len(columns):
+        n_more = max(end, 2 * len(columns)) - len(columns)
+        columns = np.append(columns, np.empty(n_more, dtype=np.int32))
+        values = np.append(values, np.empty(n_more))
+    fill = row_starts[first : first + width].copy()
+    for place in range(n_touched):
+        vertex = touched[place]
+        row = slots[vertex] - 1
+        slots[vertex] = 0
+        for j in range(width):
+            score = table[row, j]
+            if score > 0.0:
+                columns[fill[j]], values[fill[j]] = vertex, score
+                fill[j] += 1
+                table[row, j] = 0.0
+    return columns, values
 
 
 @numba.njit(nogil=True, cache=True)
 @typing.no_type_check
 def _decompose(
     sources: Any,
+    width: int,
     n_steps: int,
     alpha: float,
     eps: float,
@@ -58,108 +182,59 @@ def _decompose(
     index_indptr: Any,
     index_indices: Any,
     index_values: Any,
-    flow_slots: Any,
+    slots: Any,
     next_slots: Any,
     answer_slots: Any,
 ) -> Any:
-    """One pass over the reached edges and fingerprints serves all sources of the block; gives CSR rows sorted by vertex."""
-    n_sources = len(sources)
-    vertices, flows = np.empty(n_sources, dtype=np.int64), np.zeros((n_sources, n_sources))
-    next_vertices, next_flows = np.empty(n_sources, dtype=np.int64), np.zeros((n_sources, n_sources))
-    touched, answer = np.empty(4 * n_sources, dtype=np.int64), np.zeros((4 * n_sources, n_sources))
-    n_reached = n_touched = 0
-    for j in range(n_sources):
-        row = flow_slots[sources[j]] - 1
-        if row < 0:
-            row, vertices, flows, n_reached = _new_row(sources[j], flow_slots, vertices, flows, n_reached)
-        flows[row, j] = 1.0
-    who = np.empty(n_sources, dtype=np.int64)
-    outflow = np.empty(n_sources)
-
-    for _ in range(n_steps):
-        n_next = 0
-        for place in range(n_reached):
-            vertex = vertices[place]
-            flow_slots[vertex] = 0
-            start, stop = indptr[vertex], indptr[vertex + 1]
-            n_stored = n_who = 0
-            for j in range(n_sources):
-                outflow[j] = 0.0
-                if flows[place, j] > 0.0:
-                    if alpha * flows[place, j] >= eps:
-                        n_stored += 1
-                    if stop > start:
-                        outflow[j] = (1 - alpha) * flows[place, j]
-                        if len(probability) == 0:
-                            outflow[j] /= stop - start
-                        if outflow[j] >= eps:  # an edge carries no more than this
-                            who[n_who] = j
-                            n_who += 1
-                        else:
-                            outflow[j] = 0.0
-            if n_stored > 0:
-                row = answer_slots[vertex] - 1
-                if row < 0:
-                    row, touched, answer, n_touched = _new_row(vertex, answer_slots, touched, answer, n_touched)
-                for j in range(n_sources):
-                    if alpha * flows[place, j] >= eps:
-                        answer[row, j] += alpha * flows[place, j]
-            if n_who > 0:
-                for edge in range(start, stop):
-                    share = 1.0 if len(probability) == 0 else probability[edge]
-                    row = next_slots[indices[edge]] - 1
-                    if row < 0:
-                        row, next_vertices, next_flows, n_next = _new_row(
-                            indices[edge], next_slots, next_vertices, next_flows, n_next
-                        )
-                    _add_scaled(next_flows, row, share, outflow, who, n_who, eps)
-            flows[place] = 0.0
-        vertices, next_vertices = next_vertices, vertices
-        flows, next_flows = next_flows, flows
-        flow_slots, next_slots = next_slots, flow_slots
-        n_reached = n_next
-
-    if len(index_indptr) > 0:
-        for place in range(n_reached):
-            vertex = vertices[place]
-            largest = 0.0
-            n_who = 0
-            for j in range(n_sources):
-                outflow[j] = 0.0
-                if flows[place, j] > 0.0 and flows[place, j] >= eps:
-                    outflow[j] = flows[place, j]
-                    largest = max(largest, outflow[j])
-                    who[n_who] = j
-                    n_who += 1
-            if n_who == 0:
-                continue
-            for entry in range(index_indptr[vertex], index_indptr[vertex + 1]):
-                value = np.float64(index_values[entry])
-                if largest * value < eps:
-                    break  # the entries that follow are no larger
-                row = answer_slots[index_indices[entry]] - 1
-                if row < 0:
-                    row, touched, answer, n_touched = _new_row(
-                        index_indices[entry], answer_slots, touched, answer, n_touched
-                    )
-                _add_scaled(answer, row, value, outflow, who, n_who, eps)
-
-    touched = np.sort(touched[:n_touched])
-    row_starts = np.zeros(n_sources + 1, dtype=np.int64)
-    for place in range(n_touched):
-        for j in range(n_sources):
-            row_starts[j + 1] += answer[place, j] > 0.0
-    row_starts = np.cumsum(row_starts)
-    fill = row_starts[:-1].copy()
-    columns = np.empty(row_starts[-1], dtype=np.int64)
-    values = np.empty(row_starts[-1])
-    for vertex in touched:
-        row = answer_slots[vertex] - 1
-        for j in range(n_sources):
-            if answer[row, j] > 0.0:
-                columns[fill[j]], values[fill[j]] = vertex, answer[row, j]
-                fill[j] += 1
-    return row_starts, columns, values
+    """Group by group: one pass over the reached edges and fingerprints serves all sources of a group."""
+    vertices, flows = np.empty(width, dtype=np.int64), np.zeros((width, width))
+    next_vertices, next_flows = np.empty(width, dtype=np.int64), np.zeros((width, width))
+    touched, answer = np.empty(width, dtype=np.int64), np.zeros((width, width))
+    row_starts = np.zeros(len(sources) + 1, dtype=np.int64)
+    columns, values = np.empty(0, dtype=np.int32), np.empty(0)
+    for first in range(0, len(sources), width):
+        n_reached = n_touched = 0
+        for j in range(min(width, len(sources) - first)):
+            row, n_reached = _row_of(sources[first + j], slots, vertices, n_reached)
+            flows[row, j] = 1.0
+        for _ in range(n_steps):
+            next_vertices, next_flows, n_reached, touched, answer, n_touched = _push(
+                vertices,
+                flows,
+                n_reached,
+                slots,
+                next_vertices,
+                next_flows,
+                next_slots,
+                touched,
+                answer,
+                n_touched,
+                answer_slots,
+                alpha,
+                eps,
+                indptr,
+                indices,
+                probability,
+            )
+            vertices, next_vertices = next_vertices, vertices
+            flows, next_flows = next_flows, flows
+            slots, next_slots = next_slots, slots
+        touched, answer, n_touched = _combine(
+            vertices,
+            flows,
+            n_reached,
+            slots,
+            touched,
+            answer,
+            n_touched,
+            answer_slots,
+            eps,
+            index_indptr,
+            index_indices,
+            index_values,
+        )
+        columns, values = _emit(touched, n_touched, answer_slots, answer, row_starts, first, columns, values)
+    return row_starts, columns[: row_starts[-1]], values[: row_starts[-1]]
 
 
 def decompose(
@@ -170,11 +245,12 @@ def decompose(
     alpha: float = 0.15,
     n_steps: int = 2,
     eps: float = 0.0,
+    group_size: int = 8,
 ) -> sp.csr_array:
-    r"""Estimate of :math:`q_s` of a block of sources by pushing their flows together (VERD, program "push").
+    r"""Estimate of :math:`q_s` of some sources by pushing their flows together (VERD, program "push").
 
     With a threshold `eps`, a flow along an edge, a stopped share, and a product of flow and fingerprint that is smaller is left
-    out. Cost and memory grow with the block: some 64 sources at a time.
+    out.
 
     Parameters
     ----------
@@ -185,6 +261,9 @@ def decompose(
     alpha : float
     n_steps : int
     eps : float
+    group_size : int
+        Sources that one pass over edges and fingerprints serves. Eight scores are one line of the cache, so that eight cost
+        little more than one; more pay where the sources reach the same vertices, and cost where they do not.
 
     Returns
     -------
@@ -202,10 +281,10 @@ def decompose(
         if fingerprints is None
         else (fingerprints.indptr, fingerprints.indices, fingerprints.values)
     )
-    # Zeroed memory that the system maps page by page as it is touched: a query pays for what it reaches.
     slots = [np.zeros(transitions.n_nodes, dtype=np.int32) for _ in range(3)]
     rows, columns, values = _decompose(
         np.asarray(sources, dtype=np.int64),
+        max(1, min(group_size, len(sources))),
         n_steps,
         float(alpha),
         float(eps),

@@ -291,7 +291,8 @@ class PowerWalk(Estimator):
         if np.ndim(sources) > 1 or np.size(sources) == 0:
             raise ValueError(f"sources must be a node or a non-empty sequence of nodes, got shape {np.shape(sources)}")
         numbers = self.graph_.index(sources, "sources")
-        size = _block_size(self.transitions_.n_nodes)
+        # A task for a thread; answers that are dense must be fewer.
+        size = 64 if self.background_ is None else int(np.clip(2**24 // self.transitions_.n_nodes, 1, 64))
         blocks = [numbers[start : start + size] for start in range(0, len(numbers), size)]
 
         def answer(block: np.ndarray) -> Any:
@@ -448,11 +449,6 @@ class PowerWalk(Estimator):
         model.index_ = Fingerprints.load(folder / "fingerprints") if config["has_index"] else None
         model.background_ = model._background()
         return model
-
-
-def _block_size(n_nodes: int) -> int:
-    """Sources that are answered together: as many as keep a dense block of scores below 128 MB, 64 at most."""
-    return int(np.clip(2**24 // n_nodes, 1, 64))
 
 
 def _top_without(
