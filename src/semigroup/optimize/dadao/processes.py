@@ -19,6 +19,7 @@ Every process gets the whole result. Over several machines, torchrun's ``--nnode
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import signal
@@ -52,6 +53,7 @@ from semigroup.optimize.dadao.schedule import Schedule
 __all__ = ["Connection", "Trail", "WorkerDied", "connect", "last_snapshot", "run_worker"]
 
 SNAPSHOT_EVERY = 10  # intervals
+_CONNECTIONS = itertools.count()
 LOST = "no longer answers: it died, or its machine cannot be reached"
 # torchrun ends by force what is still there thirty seconds after it asked.
 SECONDS_AFTER_SIGTERM = 15.0
@@ -161,6 +163,8 @@ def connect(problem: DecentralisedProblem, timeout: float) -> Iterator[Connectio
         raise ValueError(f"carrier='processes' needs as many processes as workers, {problem.n_workers}, got {size}")
     limit = timedelta(seconds=timeout)
     store, rank, _ = next(dist.rendezvous("env://", timeout=limit))
+    # A program may minimise more than once: each time the workers write their addresses, and who died, under keys of their own.
+    store = dist.PrefixStore(f"dadao/{next(_CONNECTIONS)}", store)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=limit)
     try:
         yield Connection(rank, problem.names, store)
@@ -235,7 +239,6 @@ def run_worker(
     trail = Trail(state.copy(), np.zeros(state.shape[1]))
     current, clock = state.copy(), first_interval * duration
     n_own, stored = 0, first_interval
-    where = "give checkpoint_dir to have the state saved"
     with _held_back_signals() as stopping:
         try:
             for interval in range(first_interval, n_intervals):
@@ -266,14 +269,16 @@ def run_worker(
                 if checkpoint_dir is not None and ((interval + 1) % SNAPSHOT_EVERY == 0 or interval + 1 == n_intervals):
                     _store(checkpoint_dir, rank, interval + 1, current, trail.points[stored - first_interval :])
                     stored = interval + 1
-                    where = f"its state at time {stored * duration:g} is in {checkpoint_dir}, to go on with resume=True"
         except (WorkerDied, KeyboardInterrupt) as error:
-            done = f"worker {rank} ('{connection.names[rank]}') stopped at time {clock:g}; {where}"
+            where = f"its state at time {stored * duration:g} is in {checkpoint_dir}, to go on with resume=True"
+            if checkpoint_dir is None:
+                where = "give checkpoint_dir to have the state saved"
+            done = f"Worker {rank} ('{connection.names[rank]}') stopped at time {clock:g}; {where}"
             # Where all were told to stop, a partner that no longer answers has only stopped first.
             if stopping() or isinstance(error, KeyboardInterrupt):
                 raise KeyboardInterrupt(f"dadao: {done}") from error
-            text = f"{error}. {done[0].upper()}{done[1:]}"
-            if stored > first_interval:
+            text = f"{error}. {done}"
+            if checkpoint_dir is not None and stored and LOST in text:
                 text += (
                     f" once worker {error.worker} is back, or without it from last_snapshot({str(checkpoint_dir)!r}) on "
                     f"problem.without([{error.worker}])"
