@@ -72,3 +72,31 @@ def test_slugs_are_unique_and_targets_lie_in_their_wing():
     assert len({row.slug for row in METHODS}) == len(METHODS)
     for row in METHODS:
         assert row.target.split(":")[0].startswith(f"semigroup.{row.wing}.{row.module_name}")
+
+
+def test_a_claim_number_that_does_not_exist_is_refused(capsys, tmp_path):
+    assert main(["claims", "powerwalk", "--number", "99", "--out", str(tmp_path / "claims")]) == 2
+    assert "number must be among [1, 2, 3, 4, 5, 6] for powerwalk" in capsys.readouterr().err
+    assert not (tmp_path / "claims").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["powerwalk", "--alpha", "2"], "alpha must be > 0 and < 1, got 2.0"),
+        (["powerwalk", "--data", "absent.csv"], "absent.csv: no such file"),
+        (["powerwlk"], "did you mean powerwalk"),
+    ],
+)
+def test_bad_input_to_a_run_is_one_line_that_names_it_and_leaves_no_folder(words, said, capsys, tmp_path):
+    assert main(["run", *words, "--out", str(tmp_path / "run")]) == 2
+    shown = capsys.readouterr().err
+    assert said in shown and "Traceback" not in shown
+    assert not (tmp_path / "run").exists()
+
+
+def test_misspelt_option_is_answered_with_the_nearest_one(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["run", "powerwalk", "--n-walk", "3"])
+    assert stop.value.code == 2
+    assert "--n-walks INT" in capsys.readouterr().err

@@ -123,16 +123,21 @@ def run(words: Sequence[str]) -> int:
 def _run_options(row: "Method") -> Any:
     """The constructor's options and those of every run, as a dataclass for the parser."""
     fields: tuple[tuple[str, Any, Any, str], ...] = (
-        ("data", tuple[Path, ...], (), f"Your files ({row.takes}); without them the shipped example is used."),
+        ("data", tuple[Path, ...], (), f"Your files: {row.takes}. Without them the shipped example is used."),
         ("out", Path, Path("runs") / row.slug, "Folder for model, results, figures and report."),
         ("resume", bool, False, "Continue a run that was stopped."),
         ("overwrite", bool, False, "Replace the folder if it is there."),
     )
     common = [
-        (name, Annotated[kind, tyro.conf.arg(help=text)], dataclasses.field(default=value))
+        (name, Annotated[kind, tyro.conf.arg(help=text, help_behavior_hint=_default)], dataclasses.field(default=value))
         for name, kind, value, text in fields
     ]
     return dataclasses.make_dataclass("Run", [*common, ("estimator", row.load())], kw_only=True)
+
+
+def _default(value: str) -> str:
+    """What the help says of a default; nothing where there is none."""
+    return f"(default: {value})" if value else ""
 
 
 def claims(
@@ -165,10 +170,14 @@ def claims(
 
     from semigroup.base import check_integer
     from semigroup.catalog import METHODS, method
+    from semigroup.claims import claims_of
     from semigroup.report.page import format_number
 
     check_integer(jobs, "jobs", minimum=1)
     chosen = [method(slug).slug for slug in slugs] or [row.slug for row in METHODS]
+    known = {claim.number for slug in chosen for claim in claims_of(slug)} if number else set()
+    if set(number) - known:
+        raise ValueError(f"number must be among {sorted(known)} for {', '.join(chosen)}, got {list(number)}")
     tasks = (joblib.delayed(_measure_method)(slug, scale, number, jobs, out) for slug in chosen)
     records = [record for batch in joblib.Parallel(n_jobs=jobs)(tasks) for record in batch]
     table = Table(box=None, pad_edge=False)

@@ -1,10 +1,14 @@
 """Reading users' files."""
 
 import functools
+import gzip
 import hashlib
 import http.server
+import sys
 import threading
+import time
 
+import h5py
 import networkx as nx
 import numpy as np
 import pandas as pd
@@ -55,11 +59,81 @@ def test_csr_arrays_and_edge_arrays_are_graphs_too(tmp_path):
     np.savez(tmp_path / "csr.npz", indptr=matrix.indptr, indices=matrix.indices.astype(np.uint16), data=matrix.data)
     np.testing.assert_array_equal(read_graph(tmp_path / "csr.npz").adjacency.toarray(), ADJACENCY)
     np.savez(tmp_path / "edges.npz", edges=np.array([[0, 1], [1, 2]], dtype=np.int16), labels=np.zeros(3))
-    assert read_graph(tmp_path / "edges.npz").adjacency.nnz == 4
-    assert read_graph(tmp_path / "edges.npz", directed=True).adjacency.nnz == 2
+    np.save(tmp_path / "edges.npy", np.array([[0, 1], [1, 2], [1, 2]]))
+    with h5py.File(tmp_path / "edges.h5", "w") as file:
+        file["edges"], file["labels"] = np.array([[0, 1], [1, 2]]), np.zeros(3)
+    with h5py.File(tmp_path / "csr.h5", "w") as file:
+        file["indptr"], file["indices"], file["data"] = matrix.indptr, matrix.indices, matrix.data
+    np.testing.assert_array_equal(read_graph(tmp_path / "csr.h5").adjacency.toarray(), ADJACENCY)
+    np.save(tmp_path / "matrix.npy", ADJACENCY)
+    np.testing.assert_array_equal(read_graph(tmp_path / "matrix.npy").adjacency.toarray(), ADJACENCY)
+    for name in ("edges.npz", "edges.npy", "edges.h5"):
+        assert read_graph(tmp_path / name).adjacency.nnz == 4
+        assert read_graph(tmp_path / name, directed=True).adjacency.nnz == 2
+    np.savez(tmp_path / "other.npz", x=np.zeros(2), y=np.zeros(2))
+    with pytest.raises(ValueError, match=r"other\.npz.*found x, y"):
+        read_graph(tmp_path / "other.npz")
 
 
-@pytest.mark.parametrize("name", ["x.npy", "x.npz", "x.csv", "x.parquet", "x.h5", "x.nc"])
+@pytest.mark.parametrize("name", ["g.csv", "g.tsv", "g.txt", "g.edges", "g.mtx", "g.graphml"])
+def test_compressed_text_is_read_like_text(tmp_path, name):
+    plain = write_graph(tmp_path / name)
+    packed = tmp_path / f"{name}.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    np.testing.assert_array_equal(read_graph(packed).adjacency.toarray(), ADJACENCY)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("g.csv", "0,1\n1,2\n"),
+        ("g.csv", "a,b\n0,1\n1,2\n"),
+        ("g.tsv", "0\t1\n1\t2\n"),
+        ("g.txt", "source target\n0 1\n1 2\n"),
+        ("g.txt", "0, 1\n1, 2\n"),
+        ("g.edges", "% from a network collection\n% 2 3 3\n0 1\n1 2\n"),
+        ("g.txt", "# one\n\n0\t1\n1\t2 # the last\n"),
+    ],
+)
+def test_no_edge_is_taken_for_a_header_and_no_header_for_an_edge(tmp_path, name, text):
+    path = tmp_path / name
+    path.write_text(text)
+    graph = read_graph(path, directed=True)
+    assert graph.names.tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(graph.adjacency.toarray(), np.eye(3, k=1))
+
+
+def test_an_edge_list_of_a_million_lines_takes_seconds(tmp_path):
+    ends = np.random.default_rng(0).integers(0, 10**5, (10**6, 2))
+    path = tmp_path / "g.txt"
+    path.write_text("\n".join(f"{a} {b}" for a, b in ends.tolist()))
+    start = time.process_time()
+    graph = read_graph(path, directed=True)
+    # pandas' Python engine alone would need over five.
+    assert time.process_time() - start < 4
+    assert graph.adjacency.sum() == 10**6
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.h5", "x.nc", "x.parquet", "x.csv", "x.graphml", "x.mtx", "x.txt"])
+@pytest.mark.parametrize("content", [b"", b"\x00\x01 this is something else \xff"], ids=["empty", "damaged"])
+def test_a_damaged_file_is_refused_by_name(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    reader = read_array if name in ("x.nc",) else read_graph
+    with pytest.raises(ValueError, match=rf"{name}: \S"):
+        reader(path)
+
+
+def test_a_missing_reader_is_named_with_the_command_that_installs_it(tmp_path, monkeypatch):
+    (tmp_path / "x.zarr").mkdir()
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    with pytest.raises(ImportError, match=r"pip install 'semigroup\[zarr\]'"):
+        read_array(tmp_path / "x.zarr")
+
+
+@pytest.mark.parametrize(
+    "name", ["x.npy", "x.npz", "x.csv", "x.tsv", "x.txt", "x.csv.gz", "x.parquet", "x.h5", "x.hdf5", "x.nc", "x4.nc"]
+)
 def test_every_array_format_gives_the_same_array(tmp_path, name):
     points = np.arange(6.0).reshape(3, 2)
     path = tmp_path / name
@@ -68,18 +142,19 @@ def test_every_array_format_gives_the_same_array(tmp_path, name):
             np.save(path, points)
         case ".npz":
             np.savez(path, points)
-        case ".h5":
-            import h5py
-
+        case ".h5" | ".hdf5":
             with h5py.File(path, "w") as file:
                 file["group/points"] = points
         case ".nc":
             import xarray as xr
 
-            xr.Dataset({"points": (("row", "column"), points)}).to_netcdf(path, engine="scipy")
+            engine = "h5netcdf" if "4" in name else "scipy"  # NetCDF 4 and 3
+            xr.Dataset({"points": (("row", "column"), points)}).to_netcdf(path, engine=engine)
+        case ".parquet":
+            pd.DataFrame(points, columns=["u", "v"]).assign(label="cell").to_parquet(path)
         case _:
             frame = pd.DataFrame(points, columns=["u", "v"]).assign(label="cell")
-            frame.to_csv(path, index=False) if path.suffix == ".csv" else frame.to_parquet(path)
+            frame.to_csv(path, index=False, sep="," if ".csv" in name else "\t")
     np.testing.assert_array_equal(read_array(path), points)
 
 

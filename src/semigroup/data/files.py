@@ -1,7 +1,14 @@
-"""Reading the files that users hold: points, trajectories and graphs. Nothing is ever unpickled."""
+"""Reading the files that users hold: points, trajectories and graphs. Nothing is ever unpickled.
+
+Whatever is wrong with a file is said by a `ValueError` that begins with its name. Text may be compressed (``.csv.gz``).
+"""
 
 from __future__ import annotations
 
+import gzip
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,26 +16,38 @@ import pandas as pd
 import scipy.io
 import scipy.sparse as sp
 
+from semigroup.base import require
 from semigroup.operators import Graph, as_graph
 
 __all__ = ["read_array", "read_arrays", "read_graph", "read_table"]
 
+_TABLES = (".csv", ".tsv", ".txt", ".parquet")
+
 
 def read_table(path: str | Path) -> pd.DataFrame:
-    """A table from CSV, TSV or parquet."""
+    """A table with a header from CSV, TSV, text with any separator, or parquet."""
     path = _existing(path)
     suffix = _suffix(path)
-    if suffix in (".csv", ".tsv", ".txt"):
-        return pd.read_csv(path, sep=None if suffix == ".txt" else ("\t" if suffix == ".tsv" else ","), engine="python")
-    if suffix == ".parquet":
-        return pd.read_parquet(path)
-    raise ValueError(f"{path}: a table is read from .csv, .tsv, .txt or .parquet, got '{suffix}'")
+    with _naming(path):
+        if suffix == ".csv":
+            return pd.read_csv(path)
+        if suffix == ".tsv":
+            return pd.read_csv(path, sep="\t")
+        if suffix == ".txt":
+            return pd.read_csv(path, sep=None, engine="python")  # the engine that finds the separator
+        if suffix == ".parquet":
+            return pd.read_parquet(path)
+    raise ValueError(f"{path}: a table is read from {_listed(_TABLES)}, got '{suffix}'")
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     """All arrays of an npy, npz, HDF5, NetCDF or Zarr file, or the numeric columns of a table, by name."""
     path = _existing(path)
-    suffix = _suffix(path)
+    with _naming(path):
+        return _arrays(path, _suffix(path))
+
+
+def _arrays(path: Path, suffix: str) -> dict[str, np.ndarray]:
     if suffix == ".npy":
         return {path.stem: np.load(path, allow_pickle=False)}
     if suffix == ".npz":
@@ -46,16 +65,17 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     if suffix in (".nc", ".zarr"):
         import xarray as xr
 
+        if suffix == ".zarr":
+            require("zarr", "zarr")
         with xr.open_dataset(path, engine="zarr" if suffix == ".zarr" else None) as dataset:
             return {str(name): variable.to_numpy() for name, variable in dataset.data_vars.items()}
-    if suffix in (".csv", ".tsv", ".txt", ".parquet"):
+    if suffix in _TABLES:
         numbers = read_table(path).select_dtypes("number")
         if numbers.shape[1] == 0:
             raise ValueError(f"{path}: no numeric column in the table")
         return {path.stem: numbers.to_numpy(dtype=np.float64)}
-    raise ValueError(
-        f"{path}: arrays are read from .npy, .npz, .h5, .nc, .zarr, .csv, .tsv, .txt or .parquet, got '{suffix}'"
-    )
+    known = _listed((".npy", ".npz", ".h5", ".hdf5", ".nc", ".zarr", *_TABLES))
+    raise ValueError(f"{path}: arrays are read from {known}, got '{suffix}'")
 
 
 def read_array(path: str | Path, name: str | None = None) -> np.ndarray:
@@ -77,36 +97,77 @@ def read_array(path: str | Path, name: str | None = None) -> np.ndarray:
 
 
 def read_graph(path: str | Path, *, directed: bool = False) -> Graph:
-    """A graph from GraphML, MatrixMarket, npz (scipy sparse, or CSR arrays ``indptr``, ``indices``), or an edge list.
+    """A graph from GraphML, MatrixMarket, arrays (npz, npy, HDF5), or an edge list.
 
-    An edge list (.csv, .tsv, .txt, .edges, .parquet) has the columns source, target and optionally weight; its node
-    names are kept. Lines of .txt and .edges that start with ``#`` are comments, and those files need no header.
+    An edge list (.csv, .tsv, .parquet, .txt, .edges, .edgelist) has the columns source, target and optionally weight; its node
+    names are kept. The first line of .csv and .tsv is a header unless it holds two numbers; the other text needs none.
+    Leading lines that start with ``#`` or ``%`` are comments.
+
+    Arrays are a scipy sparse matrix as `scipy.sparse.save_npz` writes it, its parts ``indptr``, ``indices`` and optionally
+    ``data``, an edge list ``edges``, or a single array: an edge list or a square matrix.
     """
     path = _existing(path)
-    suffix = _suffix(path)
+    with _naming(path):
+        return _graph(path, _suffix(path), directed)
+
+
+def _graph(path: Path, suffix: str, directed: bool) -> Graph:
+    name = str(path)
     if suffix == ".graphml":
         import networkx as nx
 
-        return as_graph(nx.read_graphml(path), str(path))
+        return as_graph(nx.read_graphml(path), name)
     if suffix == ".mtx":
-        return as_graph(sp.csr_array(scipy.io.mmread(path)), str(path))
-    if suffix == ".npz":
+        return as_graph(sp.csr_array(scipy.io.mmread(path)), name)
+    if suffix in (".npz", ".npy", ".h5", ".hdf5"):
         arrays = read_arrays(path)
-        if "format" in arrays:
-            return as_graph(sp.csr_array(sp.load_npz(path)), str(path))
+        if suffix == ".npz" and "format" in arrays:
+            return as_graph(sp.csr_array(sp.load_npz(path)), name)
         if {"indptr", "indices"} <= set(arrays):
-            return as_graph(_from_csr_arrays(arrays), str(path))
-        if "edges" in arrays:
-            return as_graph(arrays["edges"].astype(np.int64), str(path), directed=directed)
-        raise ValueError(f"{path}: a graph's npz holds a scipy sparse matrix, 'indptr' and 'indices', or 'edges'")
-    if suffix in (".csv", ".tsv", ".parquet"):
+            return as_graph(_from_csr_arrays(arrays), name)
+        if "edges" in arrays or len(arrays) == 1:
+            return as_graph(arrays.get("edges", next(iter(arrays.values()))), name, directed=directed)
+        raise ValueError(
+            f"{path}: a graph is a scipy sparse matrix, 'indptr' and 'indices', 'edges', or one array, "
+            f"found {', '.join(arrays) or 'none'}"
+        )
+    if suffix == ".parquet":
         return _from_edge_table(read_table(path), path, directed)
-    if suffix in (".txt", ".edges", ".edgelist"):
-        table = pd.read_csv(path, sep=r"[\s,]+", comment="#", header=None, engine="python")
-        return _from_edge_table(table, path, directed)
-    raise ValueError(
-        f"{path}: a graph is read from .graphml, .mtx, .npz, .csv, .tsv, .parquet, .txt or .edges, got '{suffix}'"
+    if suffix in (".csv", ".tsv", ".txt", ".edges", ".edgelist"):
+        return _from_edge_table(_read_edge_text(path, suffix), path, directed)
+    known = _listed((".graphml", ".mtx", ".npz", ".npy", ".h5", ".hdf5", *_TABLES, ".edges", ".edgelist"))
+    raise ValueError(f"{path}: a graph is read from {known}, got '{suffix}'")
+
+
+def _read_edge_text(path: Path, suffix: str) -> pd.DataFrame:
+    """The columns of an edge list in text, after a look at its first lines."""
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
+        comments = list(itertools.takewhile(lambda line: line[0] in "#%\n", lines))
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
+        first = next(itertools.islice(lines, len(comments), None), "")
+    separator = "\t" if suffix == ".tsv" else "," if "," in first else r"\s+"
+    cells = first.replace(",", " ").split()[:2]
+    is_header = [cell.strip('"').lower() for cell in cells] in (["source", "target"], ["from", "to"], ["src", "dst"])
+    if suffix in (".csv", ".tsv"):
+        is_header |= not all(map(_is_number, cells))
+    # A name may hold a '#' where names are quoted or separated by commas.
+    comment = "#" if separator == r"\s+" else None
+    return pd.read_csv(
+        path,
+        sep=separator,
+        skiprows=len(comments),
+        header=0 if is_header else None,
+        comment=comment,
+        skipinitialspace=True,
     )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _from_csr_arrays(arrays: dict[str, np.ndarray]) -> sp.csr_array:
@@ -141,4 +202,29 @@ def _existing(path: str | Path) -> Path:
 
 
 def _suffix(path: Path) -> str:
+    """The ending that says the format, without that of the compression of text."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if (
+        suffixes[-1:] == [".gz"]
+        and suffixes[-2:-1]
+        and suffixes[-2] not in (".npy", ".npz", ".h5", ".hdf5", ".nc", ".parquet")
+    ):
+        return suffixes[-2]
     return path.suffix.lower()
+
+
+def _listed(suffixes: tuple[str, ...]) -> str:
+    return f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Whatever a reader has against a file's content becomes an error that begins with the file's name."""
+    try:
+        yield
+    except ImportError:
+        raise
+    except Exception as error:
+        if isinstance(error, ValueError) and str(error).startswith(str(path)):
+            raise
+        raise ValueError(f"{path}: {error}") from error
