@@ -7,6 +7,7 @@ from semigroup.operators.laplacian import laplacian, transition_matrix
 from semigroup.operators.neighbours import geodesic_neighbours, neighbour_graph, normalise_density
 from semigroup.operators.resolvent import resolvent
 from semigroup.operators.spectrum import Eigenpairs, canonical_basis, eigenpairs, spectral_interval
+from semigroup.operators.walks import lazy, metropolis_hastings, random_walks
 
 __all__ = [
     "Eigenpairs",
@@ -19,9 +20,12 @@ __all__ = [
     "geodesic_neighbours",
     "heat",
     "laplacian",
+    "lazy",
+    "metropolis_hastings",
     "neighbour_graph",
     "normalise_density",
     "parallel_transport",
+    "random_walks",
     "resolvent",
     "spectral_interval",
     "tangent_frames",

@@ -13,6 +13,7 @@ from jaxtyping import Float, Float32, Int, Int32, Int64
 
 from semigroup.operators import transition_matrix
 from semigroup.operators.pagerank import surviving_mass
+from semigroup.operators.sampling import bits_of, choose_neighbour, running_sums, stream_of
 
 __all__ = ["WALKS", "Estimate", "Fingerprints", "Transitions", "Walks", "sample_fingerprints"]
 
@@ -53,7 +54,7 @@ class Transitions:
         first = np.concatenate((matrix.data, [0.0]))[matrix.indptr[:-1]]  # of each row; a row without any has no say
         is_uniform = np.array_equal(matrix.data, np.repeat(first, n_out))
         probability = np.empty(0) if is_uniform else matrix.data
-        cumulative = _running_sums(matrix.indptr, probability)
+        cumulative = running_sums(matrix.indptr, probability)
         mass = surviving_mass(matrix, alpha) if alpha is not None and not n_out.all() else np.empty(0)
         return cls(matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), probability, cumulative, mass)
 
@@ -86,75 +87,11 @@ class Transitions:
         return cls(*(load_array(folder / f"{name}.npy") for name in cls.__dataclass_fields__))
 
 
-@numba.njit(cache=True)
-@typing.no_type_check
-def _running_sums(indptr: Any, probability: Any) -> Any:
-    """Cumulative sum within each row; the last of a row is raised to 1, so that no draw falls behind it."""
-    cumulative = np.empty_like(probability)
-    if len(probability) > 0:
-        for row in range(len(indptr) - 1):
-            total = 0.0
-            for edge in range(indptr[row], indptr[row + 1]):
-                total += probability[edge]
-                cumulative[edge] = total
-            if indptr[row + 1] > indptr[row]:
-                cumulative[indptr[row + 1] - 1] = 1.0
-    return cumulative
-
-
-# --- random numbers: a function of (seed, vertex, walk, draw), whoever draws them and when -----------------------------
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-_S27, _S30, _S31, _S32, _S11 = (np.uint64(shift) for shift in (27, 30, 31, 32, 11))
+_S32, _S11 = np.uint64(32), np.uint64(11)
 _LOW = np.uint64(0xFFFFFFFF)
-_ONE = np.uint64(1)
-
-
-@numba.njit(nogil=True, cache=True)
-@typing.no_type_check
-def _mix(z: Any) -> Any:
-    """SplitMix64's finaliser (Steele, Lea and Flood, OOPSLA 2014), a bijection of 64 bits."""
-    z = (z ^ (z >> _S30)) * _FIRST
-    z = (z ^ (z >> _S27)) * _SECOND
-    return z ^ (z >> _S31)
-
-
-@numba.njit(nogil=True, cache=True)
-@typing.no_type_check
-def _stream(seed: Any, vertex: int, walk: int) -> Any:
-    """Start of the stream of one walk."""
-    of_vertex = _mix(np.uint64(seed) + _GOLDEN * (np.uint64(vertex) + _ONE))
-    return _mix(of_vertex + _GOLDEN * (np.uint64(walk) + _ONE))
-
-
-@numba.njit(nogil=True, cache=True)
-@typing.no_type_check
-def _draw(stream: Any, counter: int) -> Any:
-    """64 random bits."""
-    return _mix(stream + _GOLDEN * (np.uint64(counter) + _ONE))
 
 
 # --- numba kernels: one vertex after the other -------------------------------------------------------------------------
-
-
-@numba.njit(nogil=True, cache=True)
-@typing.no_type_check
-def _neighbour(vertex: int, low: Any, indptr: Any, indices: Any, cumulative: Any) -> int:
-    """The out-neighbour that 32 random bits choose."""
-    start = indptr[vertex]
-    degree = indptr[vertex + 1] - start
-    if len(cumulative) == 0:
-        return indices[start + np.int64((low * np.uint64(degree)) >> _S32)]
-    place = float(low) * 2.0**-32
-    first, last = start, start + degree - 1
-    while first < last:
-        middle = (first + last) // 2
-        if cumulative[middle] > place:
-            last = middle
-        else:
-            first = middle + 1
-    return indices[first]
 
 
 @numba.njit(nogil=True, cache=True)
@@ -186,12 +123,12 @@ def _independent_walks(
     """Walks that stop with probability α at each vertex and die at sinks; counts every visit, or where they stop."""
     n_touched = 0
     for walk in range(n_walks):
-        stream = _stream(seed, source, walk)
+        stream = stream_of(seed, source, walk)
         vertex, length = source, 0
         while True:
             if not ends_only:
                 n_touched = _tally(vertex, 1, counts, touched, n_touched)
-            bits = _draw(stream, length)
+            bits = bits_of(stream, length)
             length += 1
             if (bits >> _S32) < stop_below:
                 if ends_only:
@@ -199,7 +136,7 @@ def _independent_walks(
                 break
             if indptr[vertex] == indptr[vertex + 1] or length == max_length:
                 break
-            vertex = _neighbour(vertex, bits & _LOW, indptr, indices, cumulative)
+            vertex = choose_neighbour(vertex, bits & _LOW, indptr, indices, cumulative)
     return n_touched
 
 
@@ -218,15 +155,15 @@ def _long_path(
 ) -> int:
     """One walk of a given number of visits that jumps back to its source wherever a walk would end."""
     n_touched = 0
-    stream = _stream(seed, source, 0)
+    stream = stream_of(seed, source, 0)
     vertex = source
     for visit in range(n_visits):
         n_touched = _tally(vertex, 1, counts, touched, n_touched)
-        bits = _draw(stream, visit)
+        bits = bits_of(stream, visit)
         if (bits >> _S32) < stop_below or indptr[vertex] == indptr[vertex + 1]:
             vertex = source
         else:
-            vertex = _neighbour(vertex, bits & _LOW, indptr, indices, cumulative)
+            vertex = choose_neighbour(vertex, bits & _LOW, indptr, indices, cumulative)
     return n_touched
 
 
@@ -255,7 +192,7 @@ def _stratified_walkers(
     arrived: Any,
 ) -> int:
     """Numbers of walkers in place of walkers: each share that moves is its expectation, rounded at random."""
-    stream = _stream(seed, source, 0)
+    stream = stream_of(seed, source, 0)
     counter = 0
     n_touched = 0
     here, there = np.empty(16, dtype=np.int64), np.empty(16, dtype=np.int64)
@@ -272,13 +209,13 @@ def _stratified_walkers(
             n_touched = _tally(vertex, amount, counts, touched, n_touched)
             if n_rounds == max_length:
                 continue
-            moving = _thin(amount * (1 - alpha), _draw(stream, counter))
+            moving = _thin(amount * (1 - alpha), bits_of(stream, counter))
             counter += 1
             if moving == 0:
                 continue
             for edge in range(indptr[vertex], indptr[vertex + 1]):
                 share = probability[edge] if len(probability) else 1.0 / (indptr[vertex + 1] - indptr[vertex])
-                sent = _thin(moving * share, _draw(stream, counter))
+                sent = _thin(moving * share, bits_of(stream, counter))
                 counter += 1
                 if sent > 0:
                     target = indices[edge]
