@@ -105,6 +105,14 @@ def test_eigenpairs_of_a_mixed_batch_rebuild_each_normalised_laplacian(graphs):
         start += n
 
 
+def test_eigenpairs_do_not_depend_on_how_many_graphs_are_decomposed_at_once(monkeypatch):
+    graphs = as_graph_set([nx.gnp_random_graph(6, 0.5, seed=seed) for seed in range(7)])
+    whole = laplacian_eigenpairs(graphs)
+    monkeypatch.setattr("semigroup.graphs.spe.spectrum.LARGEST_BLOCK", 80)
+    for together, apart in zip(whole, laplacian_eigenpairs(graphs)):
+        torch.testing.assert_close(together, apart, rtol=0, atol=1e-12)
+
+
 def test_weights_enter_the_laplacian():
     graph = nx.path_graph(3)
     graph[0][1]["weight"], graph[1][2]["weight"] = 2.0, 6.0
@@ -742,9 +750,18 @@ def test_encoder_refuses_arguments_that_do_not_fit_together(name, change, messag
 
 def test_batch_above_the_memory_limit_is_refused_with_the_estimate():
     found = prepared([nx.path_graph(60)])
-    with pytest.raises(ValueError, match=r"memory_limit_gb is 0.001, .* up to 60 nodes needs about"):
+    with pytest.raises(ValueError, match=r"memory_limit_gb is 0.001, .* up to 60 nodes need about"):
         small_spe(memory_limit_gb=0.001)(*arguments(found))
     small_spe(memory_limit_gb=0.001, norm="layer", column_chunk=4)(*arguments(found))
+
+
+def test_graph_that_is_too_large_is_refused_before_its_eigenpairs_are_computed(monkeypatch):
+    def fail(*arguments):
+        raise AssertionError("eigenpairs were computed")
+
+    monkeypatch.setattr("semigroup.graphs.spe.estimator.with_eigenpairs", fail)
+    with pytest.raises(ValueError, match=r"memory_limit_gb is 0.001, .* up to 200 nodes"):
+        SPERegressor(memory_limit_gb=0.001, **TINY).fit([nx.path_graph(200)] * 3, range(3))
 
 
 @pytest.mark.parametrize("d", [0, -1, 2.5])

@@ -36,6 +36,7 @@ ENCODERS: dict[str, Callable[[], PositionalEncoder]] = {
     "BasisNet": lambda: BasisNet(16, n_eigenvectors=16, hidden_dim=32, n_layers=2, mlp_layers=2),
     "raw eigenvectors": lambda: RawEigenvectors(16),
 }
+NAMES = {"spe": "SPE", "signnet": "SignNet", "rwse": "random walks", "peg": "PEG", "none": "no encoding"}
 MARKERS = ("o", "^", "s", "D", "v", "P")
 
 
@@ -456,7 +457,7 @@ def _bars(table: list[dict[str, Any]], encodings: tuple[Encoding, ...], lengths:
             yerr=[row["std"] for row in rows],
             color=COLORS[number],
             hatch=hatches[number],
-            label=encoding,
+            label=NAMES[encoding],
             capsize=2,
         )
     ax.set_xticks(range(len(lengths)), [f"{length}-cycles" for length in lengths])
@@ -630,7 +631,7 @@ def molecule_note(table: list[dict[str, Any]], ordered: bool, traded: bool, fall
         f"Order of the errors {'as claimed' if ordered else 'not as claimed'}; no encoding: {row['none']['error']:.3f}. "
         f"Trade-off {'as claimed' if traded else 'not as claimed'}: rank correlations {falls:.2f} and {rises:.2f}. "
         "From small to large molecules the error grows by a factor of "
-        + ", ".join(f"{row[name]['rise']:.2f} ({name})" for name in ("spe", "signnet", "none"))
+        + ", ".join(f"{row[name]['rise']:.2f} ({NAMES[name]})" for name in ("spe", "signnet", "none"))
         + "."
     )
     if row["spe"]["rise"] > row["none"]["rise"]:
@@ -655,8 +656,8 @@ def _draw_molecules(
     rows = [next(row for row in table if row["encoding"] == encoding) for encoding in encodings]
     parts = (
         ("error", "trained on all, tested on all", ""),
-        ("trained_on_small_tested_on_small", f"trained on <= {SMALL_ATOMS} atoms, tested on those", "//"),
-        ("trained_on_small_tested_on_large", f"trained on <= {SMALL_ATOMS} atoms, tested on >= {LARGE_ATOMS}", ".."),
+        ("trained_on_small_tested_on_small", f"trained on ≤ {SMALL_ATOMS} atoms, tested on those", "//"),
+        ("trained_on_small_tested_on_large", f"trained on ≤ {SMALL_ATOMS} atoms, tested on ≥ {LARGE_ATOMS}", ".."),
     )
     for number, (key, label, hatch) in enumerate(parts):
         ax.bar(
@@ -669,12 +670,12 @@ def _draw_molecules(
             label=label,
             capsize=2,
         )
-    ax.set_xticks(range(len(rows)), encodings)
+    ax.set_xticks(range(len(rows)), [NAMES[encoding] for encoding in encodings])
     ax.set(ylabel="mean absolute error", ylim=(0, 1.55 * max(row[key] for row in rows for key, *_ in parts)))
     ax.legend(fontsize="x-small", loc="upper left")
     ax = axes[0, 1]
-    ax.plot(PIECES, tested, "o-", color=COLORS[1], label="test")
-    ax.plot(PIECES, fitted, "s--", color=COLORS[0], label="training")
+    ax.plot(PIECES, tested, "o-", color=COLORS[1], label="test molecules")
+    ax.plot(PIECES, fitted, "s--", color=COLORS[0], label="training molecules")
     ax.set_xscale("log", base=2)
     ax.set_xticks(PIECES, [str(pieces) for pieces in PIECES])
     ax.set(xlabel="pieces of φ's spline", ylabel="mean absolute error")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.ticker import LogFormatter
 from sklearn.base import clone
 
 from semigroup.base import numpy_generator
@@ -186,12 +187,12 @@ def _draw_predictions(
     ends = [float(truth.min()), float(truth.max())]
     for ax, values, title, color, marker in (
         (axes[0, 0], baseline, "no encoding", COLORS[1], "^"),
-        (axes[0, 1], predicted, f"encoding: {encoding}", COLORS[0], "o"),
+        (axes[0, 1], predicted, f"encoding '{encoding}'", COLORS[0], "o"),
     ):
         ax.plot(ends, ends, color="black", linewidth=1, label="perfect")
         ax.plot(truth, values, marker, color=color, markersize=3, alpha=0.6, label="test graphs")
-        ax.set(title=f"{title}: error {np.abs(values - truth).mean():.3f}", xlabel=f"true {target}")
-        ax.legend(loc="upper left")
+        ax.set(title=f"{title}, error {np.abs(values - truth).mean():.3f}", xlabel=f"true {target}")
+        ax.legend(loc="lower right")
     axes[0, 0].set_ylabel(f"predicted {target}")
     return Picture(
         figure,
@@ -236,11 +237,19 @@ def _draw_training(estimator: SPERegressor, plain: SPERegressor) -> Picture:
         means = [part.mean() for part in np.array_split(model.losses_, model.n_epochs)]
         epochs = np.arange(1, len(means) + 1)
         ax.semilogy(epochs, means, color=color, linestyle=":", label=f"{name}, training")
-        if len(model.validation_losses_):
-            ax.semilogy(
-                epochs, model.validation_losses_, color=color, marker=marker, markersize=4, label=f"{name}, held out"
-            )
+        held = model.validation_losses_
+        if len(held):
+            ax.semilogy(epochs, held, color=color, marker=marker, markersize=4, label=f"{name}, held out")
+            kept = int(held.argmin())
+            ax.plot(epochs[kept], held[kept], "o", color=color, markerfacecolor="none", markersize=11)
     ax.set(xlabel="epoch", ylabel="mean absolute error / std of the target")
     ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.legend()
-    return Picture(figure, "Error during the training, on the training graphs and on those that choose the epoch.")
+    for set_formatter in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
+        set_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+    ax.legend(fontsize="small")
+    return Picture(
+        figure,
+        "Error during the training, on the training graphs and on those that choose the epoch; a ring marks the weights that are "
+        "kept. With batch normalisation the held-out error can jump while the learning rate is high, because its averages "
+        "lag behind the weights; it settles as the rate falls.",
+    )

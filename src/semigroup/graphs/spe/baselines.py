@@ -210,14 +210,13 @@ class RandomWalk(PositionalEncoder):
         self.out_dim = check_integer(n_steps, "n_steps", minimum=1)
 
     def encode(self, graphs: GraphSet) -> Float[Tensor, "nodes p"]:
-        vectors = graphs.eigenvectors
-        assert vectors is not None
         source, target = graphs.edge_index
         graph = graphs.batch[source]
         largest = int(graphs.n_nodes.max())
         weight = graphs.edge_weight
-        entries = vectors.new_ones(len(source)) if weight is None else weight.to(vectors.dtype)
-        step = vectors.new_zeros(len(graphs), largest, largest)
+        dtype = torch.get_default_dtype() if graphs.eigenvectors is None else graphs.eigenvectors.dtype
+        entries = torch.ones(len(source), dtype=dtype, device=source.device) if weight is None else weight.to(dtype)
+        step = entries.new_zeros(len(graphs), largest, largest)
         start = graphs.node_start[graph]
         step = step.index_put((graph, source - start, target - start), entries, accumulate=True)
         step = step / step.sum(-1, keepdim=True).clamp(min=torch.finfo(step.dtype).tiny)

@@ -500,6 +500,21 @@ class SPE(PositionalEncoder):
         padded = float(len(sizes) * sizes.max() * columns.max())
         return (pairs * (self.rho.floats_per_pair + self.n_channels) + 2 * padded * self.n_channels) * itemsize / 1e9
 
+    def check_memory(self, n_nodes: Int[Tensor, " graphs"], itemsize: int = 4) -> None:
+        """Refuse graphs whose pairs of nodes do not fit.
+
+        Raises
+        ------
+        ValueError
+            If a batch of graphs with these numbers of nodes would need more memory than `memory_limit_gb`.
+        """
+        needed = self.memory_gb(n_nodes, itemsize)
+        if needed > self.memory_limit_gb:
+            raise ValueError(
+                f"memory_limit_gb is {self.memory_limit_gb:g}, and {len(n_nodes)} graphs with up to {int(n_nodes.max())} nodes "
+                f"need about {needed:.3g} GB for their pairs of nodes: take smaller batches, column_chunk, or smaller widths"
+            )
+
     def encode(self, graphs: GraphSet) -> Float[Tensor, "nodes p"]:
         """Encodings of the nodes of graphs that were checked and hold their eigenpairs.
 
@@ -510,13 +525,7 @@ class SPE(PositionalEncoder):
         """
         eigenvalues, eigenvectors = graphs.eigenvalues, graphs.eigenvectors
         assert eigenvalues is not None and eigenvectors is not None
-        needed = self.memory_gb(graphs.n_nodes, eigenvectors.element_size())
-        if needed > self.memory_limit_gb:
-            raise ValueError(
-                f"memory_limit_gb is {self.memory_limit_gb:g}, and this batch of {len(graphs)} graphs with up to "
-                f"{int(graphs.n_nodes.max())} nodes needs about {needed:.3g} GB for its pairs of nodes: take smaller batches, "
-                "column_chunk, or a smaller hidden_dim"
-            )
+        self.check_memory(graphs.n_nodes, eigenvectors.element_size())
         real = real_eigenpairs(graphs)
         weights = torch.where(real[..., None], self.phi(eigenvalues, real), 0.0)
         if self.column_chunk is None:

@@ -24,6 +24,7 @@ __all__ = ["AddEigenpairs", "check_eigenpairs", "laplacian_eigenpairs", "with_ei
 
 ORTHONORMALITY = 1e-4
 EIGENVALUE_SLACK = 1e-6
+LARGEST_BLOCK = 2**24  # entries of the dense matrices that are decomposed in one call
 
 
 def laplacian_eigenpairs(
@@ -31,7 +32,8 @@ def laplacian_eigenpairs(
 ) -> tuple[Float[Tensor, "graphs d"], Float[Tensor, "nodes d"]]:
     """The smallest eigenpairs of each graph's normalised Laplacian, the trivial one included.
 
-    Dense, in float64: graphs of equal size are decomposed in one call, so the work is batched without padding.
+    Dense, in float64: graphs of equal size are decomposed together (some 10⁷ entries at a time), so the work is batched
+    without padding.
 
     Parameters
     ----------
@@ -66,18 +68,20 @@ def laplacian_eigenpairs(
     eigenvalues = torch.zeros(len(sizes), d, dtype=torch.float64)
     eigenvectors = torch.zeros(int(sizes.sum()), d, dtype=torch.float64)
     for size in np.unique(sizes):
-        chosen = np.flatnonzero(sizes == size)
-        place = np.full(len(sizes), -1)
-        place[chosen] = np.arange(len(chosen))
-        inside = place[owner] >= 0
-        dense = np.zeros((len(chosen), size, size))
-        first = starts[owner[inside]]
-        dense[place[owner[inside]], entries.row[inside] - first, entries.col[inside] - first] = entries.data[inside]
-        values, vectors = torch.linalg.eigh(torch.from_numpy(dense))
-        kept = min(d, int(size))
-        rows = ranges(torch.from_numpy(starts[chosen]), torch.from_numpy(sizes[chosen]))
-        eigenvalues[chosen, :kept] = values[:, :kept].clamp(0.0, 2.0)  # rounding leaves some at -1e-16
-        eigenvectors[rows, :kept] = vectors[:, :, :kept].reshape(-1, kept)
+        same = np.flatnonzero(sizes == size)
+        n_parts = int(np.ceil(len(same) * size**2 / LARGEST_BLOCK))
+        for chosen in np.array_split(same, min(n_parts, len(same))):
+            place = np.full(len(sizes), -1)
+            place[chosen] = np.arange(len(chosen))
+            inside = place[owner] >= 0
+            dense = np.zeros((len(chosen), size, size))
+            first = starts[owner[inside]]
+            dense[place[owner[inside]], entries.row[inside] - first, entries.col[inside] - first] = entries.data[inside]
+            values, vectors = torch.linalg.eigh(torch.from_numpy(dense))
+            kept = min(d, int(size))
+            rows = ranges(torch.from_numpy(starts[chosen]), torch.from_numpy(sizes[chosen]))
+            eigenvalues[chosen, :kept] = values[:, :kept].clamp(0.0, 2.0)  # rounding leaves some at -1e-16
+            eigenvectors[rows, :kept] = vectors[:, :, :kept].reshape(-1, kept)
     return eigenvalues, eigenvectors
 
 
