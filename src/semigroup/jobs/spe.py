@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 from sklearn.base import clone
 
 from semigroup.base import numpy_generator
@@ -244,8 +244,9 @@ def _draw_training(estimator: SPERegressor, plain: SPERegressor) -> Picture:
             ax.plot(epochs[kept], held[kept], "o", color=color, markerfacecolor="none", markersize=11)
     ax.set(xlabel="epoch", ylabel="mean absolute error / std of the target")
     ax.xaxis.get_major_locator().set_params(integer=True)
-    for set_formatter in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
-        set_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter(NullFormatter())
     ax.legend(fontsize="small")
     return Picture(
         figure,
