@@ -227,9 +227,7 @@ def conjugate_gradients(
     x, residual = solution[:, active], right[:, active]
     direction = precondition(residual)
     product = (residual * direction).sum(axis=0)
-    for _ in range(max(10 * n, 100)):
-        if not len(active):
-            return solution
+    for _ in range(max(10 * n, 100) if len(active) else 0):
         image = matrix @ direction
         curvature = (direction * image).sum(axis=0)
         if (curvature <= 0).any():
@@ -243,10 +241,12 @@ def conjugate_gradients(
             left = ~done
             active, x, residual, direction = active[left], x[:, left], residual[:, left], direction[:, left]
             product = product[left]
+            if not len(active):
+                return solution
         preconditioned = precondition(residual)
         previous, product = product, (residual * preconditioned).sum(axis=0)
         direction = preconditioned + (product / previous) * direction
-    worst = (np.linalg.norm(residual, axis=0) / np.linalg.norm(right[:, active], axis=0)).max() if len(active) else 0.0
     if len(active):
+        worst = (np.linalg.norm(residual, axis=0) / np.linalg.norm(right[:, active], axis=0)).max()
         raise RuntimeError(f"conjugate gradients stand at a relative residual of {worst:.1e}, above tol={tol:g}")
     return solution
