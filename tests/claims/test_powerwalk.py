@@ -12,6 +12,7 @@ from semigroup.claims.powerwalk import (
     l1_errors,
     line,
     overlap_and_goodness,
+    reads_saved,
     throughput_on_a_large_graph,
     walks_alone,
 )
@@ -65,6 +66,14 @@ def test_decay_of_exponential_failures_is_their_rate():
 def test_a_line_through_noise_has_no_fit():
     assert line([0, 1, 2, 3], [1, -1, 1, -1])[1] < 0.3
     assert line([0, 1, 2], [5, 7, 9]) == pytest.approx((2, 1))
+
+
+def test_reads_saved_are_those_of_the_vertices_that_a_group_shares():
+    flows = sp.csr_array(np.array([[0.5, 0.5, 0.0], [0.1, 0.0, 0.9], [0.0, 0.0, 1.0]]))
+    entries = np.array([10, 1, 5])
+    assert reads_saved(flows, entries, 1) == 1
+    assert reads_saved(flows, entries, 2) == pytest.approx((11 + 15 + 5) / (16 + 5))
+    assert reads_saved(flows, entries, 3) == pytest.approx((11 + 15 + 5) / 16)
 
 
 def test_full_paths_err_less_than_end_points_and_more_walks_less_than_few(blogs):

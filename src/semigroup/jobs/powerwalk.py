@@ -129,13 +129,14 @@ def perform(estimator: PowerWalk, data: Queries, context: Context) -> Outcome:
         summary += "."
         pictures["accuracy"] = Picture(
             _draw_errors(estimator, errors, walks_alone),
-            "Error of the answer against the rounds of decomposition, mean over random queries. T = 0 is the fingerprint of "
-            "the source alone; without the index the mass that still moves is missing. What remains of the error at large T "
-            f"is due to the flows below eps = {estimator.eps:g}.",
+            "Error of the answer against the rounds of decomposition, mean over random queries; the ring marks this run. "
+            "T = 0 is the fingerprint of the source alone. Without the index up to a mass of (1-alpha)^T, dotted, is missing, and the "
+            "rest is scaled up to one, so that the error can be larger. What remains of the error at large T is due to the flows "
+            f"below eps = {estimator.eps:g}.",
         )
     pictures["ranking"] = Picture(
         _draw_ranking(sources[0], ranking.nodes[0], ranking.scores[0], graph, truth),
-        f"The vertices that matter most to {sources[0]} and their scores.",
+        f"The vertices that matter most to {sources[0]}, itself left out, and their scores.",
     )
     return Outcome(
         model=estimator,
@@ -190,10 +191,12 @@ def _errors_by_rounds(
 
 
 def _draw_errors(estimator: PowerWalk, errors: dict[str, dict[int, float]], walks_alone: float) -> Any:
-    figure, axes = new_figure()
+    figure, axes = new_figure(width=6.8)
     axis = axes[0, 0]
     for (label, values), marker, style in zip(errors.items(), "os", ("-", "--")):
         axis.semilogy(list(values), list(values.values()), marker=marker, linestyle=style, label=label)
+    at_work = errors["PowerWalk"][estimator.n_steps]
+    axis.plot(estimator.n_steps, at_work, "o", color="k", fillstyle="none", markersize=12, label="this run")
     rounds = [0, *errors["without index"]]
     axis.semilogy(
         rounds,
@@ -204,8 +207,7 @@ def _draw_errors(estimator: PowerWalk, errors: dict[str, dict[int, float]], walk
     )
     axis.axhline(walks_alone, color=COLORS[2], linestyle="-.", label=f"{10 * estimator.n_walks} walks a query alone")
     axis.set(xlabel="rounds of decomposition T", ylabel="L1 error to the exact answer")
-    axis.set_ylim(top=30)  # room for the legend
-    axis.legend(loc="upper right", frameon=False)
+    axis.legend(loc="upper left", bbox_to_anchor=(1.02, 1), fontsize="small")
     return figure
 
 
