@@ -87,9 +87,14 @@ def _pipe_table(lines: list[str]) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    """A cell's text; a bar inside a formula would end the cell."""
-    formula = re.compile(r"\$[^$]*\$")
-    return formula.sub(lambda found: found[0].replace(r"\|", r"\Vert ").replace("|", r"\vert "), _inline(text))
+    """A cell's text: no bar inside a formula, which would end the cell, and no star of ``x*`` taken for emphasis."""
+    pieces = re.split(r"(\$[^$]*\$|`[^`]*`|(?<!\w)\*\w[^*]*\*(?!\w))", _inline(text))
+    for i, piece in enumerate(pieces):
+        if i % 2 == 0:
+            pieces[i] = piece.replace("*", r"\*")
+        elif piece.startswith("$"):
+            pieces[i] = piece.replace(r"\|", r"\Vert ").replace("|", r"\vert ")
+    return "".join(pieces)
 
 
 class Markdown(griffe.Extension):

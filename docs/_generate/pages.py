@@ -12,6 +12,7 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Sequence
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ WINGS = {
     "optimize": "Optimisation",
 }
 ADMONITIONS = {"holds": "success", "does not hold": "failure"}
+SIGNS = {"holds": "✓", "does not hold": "✗", "reported": "·", "not measured": "–"}
 
 
 # --- hooks of MkDocs ---------------------------------------------------------------------------------------------
@@ -72,7 +74,7 @@ def on_page_content(html: str, **kwargs: object) -> str:
     formula = re.compile(r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<tex>.*?)\\[)\]]</(?P=tag)>', re.DOTALL)
 
     def as_mathml(found: re.Match[str]) -> str:
-        tex = found["tex"].strip().replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+        tex = unescape(found["tex"].strip()).replace(r"\arg", r"\operatorname{arg}")  # the converter does not know it
         return convert(tex, display="inline" if found["tag"] == "span" else "block")
 
     return formula.sub(as_mathml, html)
@@ -101,17 +103,17 @@ def overview(records: Sequence[Record]) -> str:
     lines = [
         "# Methods",
         "",
-        '`semigroup methods` prints this table, `semigroup methods --for "cluster a graph"` searches it.',
+        '`semigroup methods` prints this table, `semigroup methods --for "cluster a graph"` searches it. Claims, as measured: '
+        + ", ".join(f"{sign} {verdict}" for verdict, sign in SIGNS.items())
+        + ".",
     ]
     for wing, title in WINGS.items():
         rows = [row for row in METHODS if row.wing == wing]
         if rows:
-            lines += ["", f"## {title}", "", "| Method | What it does | Claims | Paper |", "| --- | --- | --- | --- |"]
+            lines += ["", f"## {title}", "", "| Method | What it does | Claims |", "| --- | --- | --- |"]
         for row in rows:
             own = [record for record in records if record.slug == row.slug]
-            lines.append(
-                f"| [{row.name}]({row.slug}.md) | {row.job} | {_tally(own)} | {_arxiv(row)} ({row.paper.year}) |"
-            )
+            lines.append(f"| [{row.name}]({row.slug}.md) | {row.job} | {_tally(own)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -168,11 +170,15 @@ def example(row: Method) -> str:
 def reference_page(name: str) -> str:
     """Interface of a shared module, or of every module of a shared package."""
     module = importlib.import_module(f"semigroup.{name}")
-    inner = []
-    if hasattr(module, "__path__"):
-        inner = [found.name for found in pkgutil.iter_modules(module.__path__) if not _is_of_a_method(name, found.name)]
-    directives = [_directive(module.__name__, level=1)]
-    return "\n\n".join(directives + [_directive(f"{module.__name__}.{found}", level=2) for found in inner]) + "\n"
+    if not hasattr(module, "__path__"):
+        return _directive(module.__name__, level=1, show_root_full_path="true") + "\n"
+    # What a package only passes on is shown in the module where it is written.
+    own = [item for item in _public(module.__name__) if getattr(module, item).__module__ == module.__name__]
+    directives = [_directive(module.__name__, level=1, show_root_full_path="true", members=str(own or "false"))]
+    for inner in pkgutil.iter_modules(module.__path__):
+        if not inner.name.startswith("_") and not _is_of_a_method(name, inner.name):
+            directives.append(_directive(f"{module.__name__}.{inner.name}", level=2, show_root_full_path="true"))
+    return "\n\n".join(directives) + "\n"
 
 
 # --- pieces ------------------------------------------------------------------------------------------------------
@@ -192,8 +198,9 @@ def _public(module: str) -> list[str]:
     return list(getattr(importlib.import_module(module), "__all__", []))
 
 
-def _directive(identifier: str, *, level: int) -> str:
-    return f"::: {identifier}\n    options:\n      heading_level: {level}"
+def _directive(identifier: str, *, level: int, **options: str) -> str:
+    lines = [f"      {name}: {value}" for name, value in {"heading_level": level, **options}.items()]
+    return "\n".join([f"::: {identifier}", "    options:", *lines])
 
 
 def _errata() -> dict[str, str]:
@@ -220,8 +227,8 @@ def _plain(text: str) -> str:
 def _tally(records: Sequence[Record]) -> str:
     """How many of the measurements hold."""
     verdicts = [record.verdict for record in records]
-    counts = {verdict: verdicts.count(verdict) for verdict in dict.fromkeys(sorted(verdicts, reverse=True))}
-    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items()) or "not measured yet"
+    counts = [f"{sign} {verdicts.count(verdict)}" for verdict, sign in SIGNS.items() if verdict in verdicts]
+    return "&nbsp; ".join(count.replace(" ", "&nbsp;") for count in counts) or "–"
 
 
 def _plot_uri(slug: str, name: str) -> str:
@@ -242,14 +249,15 @@ def _claims(row: Method, records: Sequence[Record]) -> list[str]:
     """A table of verdicts, and under it everything that was measured, claim by claim."""
     if not records:
         return ["None has been measured yet."]
-    table = ["| | Claim | Measured | Verdict |", "| --- | --- | --- | --- |"]
+    table = ["| | | Claim | Measured |", "| --- | --- | --- | --- |"]
     table += [
-        f"| {record.number}{'' if record.scale == 'cpu' else f' ({record.scale})'} | {_plain(record.says)} "
-        f"| {_measured(record)} | {record.verdict} |"
+        f"| {record.number}{'' if record.scale == 'cpu' else f' ({record.scale})'} | {SIGNS[record.verdict]} "
+        f"| {_plain(record.says)} | {_measured(record)} |"
         for record in records
     ]
+    legend = ", ".join(f"{sign} {verdict}" for verdict, sign in SIGNS.items())
     return [
-        f"`semigroup claims {row.slug}` measures them anew. A claim that does not hold is a result, and shown as such.",
+        f"`semigroup claims {row.slug}` measures them anew. {legend}. Each opens below the table.",
         "\n".join(table),
         *(_details(row, record) for record in records),
     ]
@@ -259,7 +267,7 @@ def _measured(record: Record) -> str:
     m = record.measurement
     if m is None:
         return "–"
-    spread = "" if m["spread"] is None else f" ± {format_number(m['spread'])}"
+    spread = "" if m["spread"] is None else f" ± {m['spread']:.2g}"
     return f"{format_number(m['figure'])}{spread} {_plain(m['unit'])}".strip()
 
 
