@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import scipy.linalg
+from sklearn.cluster import KMeans
 
 from semigroup.claims import Measurement, Scale, ScaleUnavailable, claim
 from semigroup.data.datasets import download
@@ -27,7 +28,7 @@ from semigroup.data.dynamical_systems import (
 from semigroup.dynamics.koopman import (
     CompressedOperator,
     Fourier,
-    ResidualDMD,
+    RadialBasis,
     Spectrum,
     circle_candidates,
     compress,
@@ -35,6 +36,7 @@ from semigroup.dynamics.koopman import (
     grid_candidates,
     isometry_measure,
     local_minimisers,
+    pair_residuals,
     point_spectrum_fraction,
 )
 from semigroup.report.figures import COLORS, new_figure
@@ -132,18 +134,20 @@ def paper_region(spacing: float) -> np.ndarray:
 def duffing_run(
     n_functions: int, damping: float, n_trajectories: int, spacing: float, seed: int, n_jobs: int | None = None
 ) -> DuffingRun:
-    """Fit radial functions, take EDMD's residuals on fresh pairs, and certify over the paper's region."""
-    train = duffing(n_trajectories, 5, damping=damping, random_state=np.random.default_rng([seed, 0]))
-    test = duffing(max(50, n_trajectories // 3), 5, damping=damping, random_state=np.random.default_rng([seed, 1]))
-    model = ResidualDMD(
-        n_centres=n_functions,
-        measure_preserving="circle" if damping == 0 else "no",
-        n_jobs=n_jobs,
-        random_state=seed,
-    ).fit(train.X, train.Y)
-    residuals = model.pair_residuals(test.X, test.Y)
+    """Radial functions at centres of data of their own, EDMD's residuals on fresh pairs, certificate over the paper's region."""
+    train, test, other = (
+        duffing(n, 5, damping=damping, random_state=np.random.default_rng([seed, part]))
+        for part, n in enumerate((n_trajectories, max(50, n_trajectories // 3), n_trajectories))
+    )
+    states = np.vstack([other.X, other.Y])
+    centres = KMeans(n_functions, n_init=1, max_iter=500, random_state=seed).fit(states).cluster_centers_
+    dictionary = RadialBasis(centres, float(np.linalg.norm(states - states.mean(axis=0), axis=1).mean() / 2))
+    operator = replace(compress(dictionary, train.X, train.Y), n_jobs=n_jobs)
+    if damping == 0:
+        operator = operator.with_spectrum_on_circle()
+    residuals = pair_residuals(dictionary(test.X), dictionary(test.Y), operator.eigenpairs())
     points = paper_region(spacing)
-    tau = model.residual(points)
+    tau = operator.residual(points)
     certified = tau[local_minimisers(points, tau, NEIGHBOURHOOD)]
     return DuffingRun(
         edmd_max=float(residuals.max()),
@@ -151,7 +155,7 @@ def duffing_run(
         certificate=float(certified.max()),
         n_certified=len(certified),
         mean_residual=float(tau.mean()),
-        residual_at_i=float(model.residual(1j)),
+        residual_at_i=float(operator.residual(1j)),
     )
 
 
@@ -164,6 +168,10 @@ def duffing_run(
 )
 def edmds_worst_error_stays_near_one_and_the_certified_one_small(scale: Scale) -> Measurement:
     """Maximum residual of EDMD on fresh pairs against the certificate over the region of the paper's error curves.
+
+    Centres are those of a data set of their own, as in the paper. A first measurement, with centres of the training pairs,
+    gave the same certificates, but a worst residual of EDMD of 0.83 ± 0.05 with damping at N = 200, and 0.77 in one of five
+    runs: below the threshold, which was left where it was.
 
     The thresholds were set by a prototype's runs. The certificate is a maximum over the points that are output, and so
     depends on the region: over the whole square [-1.5, 1.5]² it was 0.16 at N = 200 in trial runs with other seeds, for
@@ -642,7 +650,7 @@ def rage_separates_flow_regimes(scale: Scale) -> Measurement:
         )
         lags = np.unique(np.geomspace(1, 10_000, 200).astype(int))
         axes[0, 0].semilogx(lags, curves[-1, lags], color=COLORS[index], label=f"Re {name[2:]}, {words[index]}")
-    axes[0, 0].axvline(190, ls=":", color="black", label="longest delay: before it\nthe energy is 1 for any flow")
+    axes[0, 0].axvline(190, ls=":", color="black", label="longest delay: fewer lags\nsay nothing")
     axes[0, 0].set(xlabel="lags averaged over", ylabel="energy in the point spectrum", ylim=(0, 1.05))
     axes[0, 0].legend(loc="center left", bbox_to_anchor=(1, 0.5))
     fractions = np.array([row["P(20)"] for row in table])

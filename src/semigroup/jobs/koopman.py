@@ -201,7 +201,7 @@ def _draw_spectrum(portrait: Pseudospectrum, edmd: Spectrum, certified: Spectrum
     turn = np.linspace(0, 2 * np.pi, 400)
     ax.plot(np.cos(turn), np.sin(turn), "--", color="white", linewidth=1.0)
     for spectrum, marker, size, color, words in (
-        (edmd[edmd.residuals > BELIEVED], "x", 4.5, "white", "EDMD, residual > 0.1"),
+        (edmd[edmd.residuals > BELIEVED], "x", 4.5, "black", "EDMD, residual > 0.1"),
         (certified, "o", 11, COLORS[1], "certified"),
         (edmd.within(BELIEVED), "o", 4.5, "white", "EDMD, residual ≤ 0.1"),
     ):
@@ -217,8 +217,7 @@ def _draw_spectrum(portrait: Pseudospectrum, edmd: Spectrum, certified: Spectrum
             label=f"{words} ({len(spectrum)})",
             zorder=3,
         )
-    legend = ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, fontsize="small")
-    legend.get_frame().set_facecolor("lightgrey")  # white crosses are to be seen on it
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, fontsize="small")
     ax.set(xlabel="Re λ", ylabel="Im λ", xlim=(-RADIUS, RADIUS), ylim=(-RADIUS, RADIUS), aspect="equal")
     ax.grid(False)
     bar = figure.colorbar(shades, ax=ax, label="residual")
