@@ -131,8 +131,8 @@ def perform(estimator: PowerWalk, data: Queries, context: Context) -> Outcome:
             _draw_errors(estimator, errors, walks_alone),
             "Error of the answer against the rounds of decomposition, mean over random queries; the ring marks this run. "
             "T = 0 is the fingerprint of the source alone. Without the index up to a mass of (1-alpha)^T, dotted, is missing, "
-            "and the rest is scaled up to one, so that the error can be larger. What remains of the error at large T is due to the flows "
-            f"below eps = {estimator.eps:g}.",
+            "and the rest is scaled up to one, so that the error can be larger. What remains of the error at large T is due to "
+            f"the flows below eps = {estimator.eps:g}.",
         )
     pictures["ranking"] = Picture(
         _draw_ranking(sources[0], ranking.nodes[0], ranking.scores[0], graph, truth),
