@@ -170,8 +170,8 @@ def edmds_worst_error_stays_near_one_and_the_certified_one_small(scale: Scale) -
     """Maximum residual of EDMD on fresh pairs against the certificate over the region of the paper's error curves.
 
     Centres are those of a data set of their own, as in the paper. A first measurement, with centres of the training pairs,
-    gave the same certificates, but a worst residual of EDMD of 0.83 ± 0.05 with damping at N = 200, and 0.77 in one of five
-    runs: below the threshold, which was left where it was.
+    gave certificates of at most 0.12, but a worst residual of EDMD of 0.83 ± 0.05 with damping at N = 200, and 0.77 in one
+    of five runs: below the threshold, which was left where it was.
 
     The thresholds were set by a prototype's runs. The certificate is a maximum over the points that are output, and so
     depends on the region: over the whole square [-1.5, 1.5]² it was 0.16 at N = 200 in trial runs with other seeds, for
