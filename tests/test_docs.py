@@ -54,6 +54,11 @@ def test_example_of_a_page_needs_no_name_that_it_does_not_define(method):
     assert ".fit(" in code or ".minimize(" in code or ".solve(" in code or ".fit_" in code
 
 
+def test_page_of_a_method_without_measurements_says_so():
+    text = pages.method_page(METHODS[0], [], "")
+    assert "None has been measured yet." in text and "## Errata" not in text and "![" not in text
+
+
 def test_every_figure_on_a_page_is_recorded(texts):
     for uri, text in texts.items():
         for slug, name in re.findall(r"\]\(figures/([\w-]+)/([\w-]+\.png)\)", text):
