@@ -5,6 +5,7 @@ from semigroup.operators.graph import Graph, as_graph, check_connected
 from semigroup.operators.heat import heat
 from semigroup.operators.laplacian import laplacian, transition_matrix
 from semigroup.operators.neighbours import geodesic_neighbours, neighbour_graph, normalise_density
+from semigroup.operators.partition import modularity
 from semigroup.operators.resolvent import resolvent
 from semigroup.operators.spectrum import Eigenpairs, canonical_basis, eigenpairs, spectral_interval
 from semigroup.operators.walks import lazy, metropolis_hastings, random_walks
@@ -22,6 +23,7 @@ __all__ = [
     "laplacian",
     "lazy",
     "metropolis_hastings",
+    "modularity",
     "neighbour_graph",
     "normalise_density",
     "parallel_transport",
