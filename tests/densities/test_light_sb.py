@@ -173,7 +173,7 @@ def test_draws_of_the_plan_have_its_mean_and_covariance(covariance):
     p = random_potential(np.random.default_rng(6), covariance)
     x0 = torch.tensor([[0.5, -0.2]], dtype=torch.float64)
     n = 200_000
-    drawn = sample_conditional(p, x0.expand(n, 2), torch.Generator().manual_seed(0))
+    drawn = sample_conditional(p, x0.expand(2, 2), torch.Generator().manual_seed(0), n // 2).reshape(n, 2)
     cov = conditional_covariance(p, x0)[0]
     error = (drawn.mean(0) - conditional_mean(p, x0)[0]).abs() / (cov.diagonal() / n).sqrt()
     assert error.max() < 4.5
@@ -260,7 +260,7 @@ def test_trainable_potential_starts_where_it_is_told_and_full_ones_stay_positive
         ({"covariance": "full"}, 0.05),
         ({"covariance": "scalar"}, 0.05),
         ({"loss": "matching"}, 0.15),
-        ({"loss": "matching", "coupling": "minibatch", "max_steps": 700}, 0.15),
+        ({"loss": "matching", "coupling": "minibatch", "batch_size": 128, "max_steps": 600}, 0.15),
     ],
     ids=str,
 )
@@ -273,9 +273,9 @@ def test_every_variant_learns_the_known_plan_between_two_gaussians(options, limi
     b = (-epsilon + math.sqrt(epsilon**2 + 4 * s**2)) / 2
     # cov(x1) = b^2 + epsilon b holds for S = b: x1 = m + b x0 + sqrt(epsilon b) noise.
     assert math.isclose(b**2 + epsilon * b, s**2)
-    bridge = LightSB(**{"n_components": 1, "epsilon": epsilon, "max_steps": 1200, "random_state": 0, **options}).fit(
-        X0, X1
-    )
+    # Large batches in few steps: at this size a step costs the same for any batch.
+    training = {"batch_size": 1024, "initial_variance": 0.3, "max_steps": 800}
+    bridge = LightSB(**{"n_components": 1, "epsilon": epsilon, "random_state": 0, **training, **options}).fit(X0, X1)
     points = rng.standard_normal((50, 2))
     assert np.abs(bridge.transport_mean(points) - (mean + b * points)).mean() < limit
     assert np.abs(bridge.transport_covariance(points) - epsilon * b * np.eye(2)).max() < limit
@@ -284,7 +284,7 @@ def test_every_variant_learns_the_known_plan_between_two_gaussians(options, limi
 def test_recovers_a_known_mixture_plan_far_better_than_pairing_at_random():
     truth = mixture_bridge(2, 1.0, random_state=0)
     rng = np.random.default_rng(13)
-    bridge = LightSB(epsilon=1.0, initial_variance=1.0, max_steps=1500, random_state=0)
+    bridge = LightSB(epsilon=1.0, initial_variance=1.0, learning_rate=0.03, max_steps=500, random_state=0)
     bridge.fit(truth.sample_source(5000, rng), truth.sample_target(5000, rng))
     x0 = truth.sample_source(200, rng)
     mean, _ = truth.plan_moments(x0)
@@ -296,7 +296,7 @@ def test_recovers_a_known_mixture_plan_far_better_than_pairing_at_random():
 def test_half_way_cells_are_predicted_much_better_than_by_pairing_at_random():
     days = cite_cells_excerpt()
     rng = np.random.default_rng(14)
-    bridge = LightSB(n_components=10, max_steps=1500, random_state=0).fit(days[2], days[4])
+    bridge = LightSB(n_components=10, learning_rate=0.03, max_steps=400, random_state=0).fit(days[2], days[4])
     predicted = bridge.sample_paths(days[2], [0.5])[:, 0]
     at_random = (days[2] + rng.permutation(days[4])) / 2
     thin = slice(None, None, 2)
@@ -348,7 +348,7 @@ def test_stopped_training_resumes_to_the_same_bridge(clouds, tmp_path, monkeypat
 def test_score_ranks_models_like_the_held_out_loss_and_cross_validates_the_number_of_components():
     X0, X1 = swiss_roll(1500, random_state=0)
     scores = [
-        LightSB(n_components=k, epsilon=0.1, max_steps=600, random_state=0)
+        LightSB(n_components=k, epsilon=0.1, learning_rate=0.03, max_steps=200, random_state=0)
         .fit(X0[:1000], X1[:1000])
         .score(X0[1000:], X1[1000:])
         for k in (1, 30)
@@ -429,16 +429,46 @@ def test_torch_in_gives_torch_out_of_the_same_type(bridge, clouds):
         bridge.transport_mean(x0),
         bridge.drift(x0, 0.5),
         bridge.score_samples(x0, x0),
+        bridge.transport_covariance(x0),
+        bridge.marginal_log_density(clouds[0], x0),
+        bridge.sample_paths(x0, [0.5]),
     ):
         assert isinstance(result, torch.Tensor) and result.dtype == torch.float32
+    assert all(
+        isinstance(result, np.ndarray)
+        for result in (bridge.transport(clouds[0]), bridge.sample_paths(clouds[0], [0.5]), bridge.drift(clouds[0], 0.5))
+    )
     np.testing.assert_allclose(bridge.transport_mean(x0), bridge.transport_mean(clouds[0][:4]), rtol=1e-5, atol=1e-5)
 
 
 def test_long_inputs_are_worked_through_in_blocks_with_the_same_result(bridge, clouds, monkeypatch):
-    whole = bridge.transport_covariance(clouds[0]), bridge.marginal_log_density(clouds[0], clouds[1])
+    X0, X1 = clouds
+    times = np.linspace(0, 0.99, len(X0))
+
+    def results():
+        return (
+            bridge.transport_mean(X0),
+            bridge.transport_covariance(X0),
+            bridge.score_samples(X0[:300], X1),
+            bridge.score(X0, X1),
+            bridge.marginal_log_density(X0, X1),
+            bridge.drift(X0, 0.3),
+            bridge.drift(X0, times),
+        )
+
+    whole, drawn = results(), bridge.transport(X0, n_samples=300)
     monkeypatch.setattr("semigroup.densities.light_sb.estimator.BLOCK_SIZE", 64)
-    np.testing.assert_allclose(bridge.transport_covariance(clouds[0]), whole[0], rtol=1e-12)
-    np.testing.assert_allclose(bridge.marginal_log_density(clouds[0], clouds[1]), whole[1], rtol=1e-12)
+    for one, other in zip(results(), whole):
+        np.testing.assert_allclose(one, other, rtol=1e-11)
+    # Draws are others in other blocks, from the same distribution.
+    again = bridge.transport(X0, n_samples=300)
+    assert again.shape == drawn.shape and len(np.unique(again[:, :, 0])) == again[:, :, 0].size
+    gap = (again.mean(1) - drawn.mean(1)) / np.sqrt((again.var(1) + drawn.var(1)) / 300)
+    assert np.abs(gap).max() < 5 and gap.std() == pytest.approx(1, abs=0.15)
+    for method in ("bridge", "euler-maruyama"):
+        paths = bridge.sample_paths(X0, [0.0, 1.0], method=method, n_steps=5)
+        np.testing.assert_allclose(paths[:, 0], X0, atol=1e-12)
+        assert len(np.unique(paths[:, 1, 0])) == len(X0)
 
 
 def test_small_noise_and_distant_data_stay_finite():
@@ -573,6 +603,7 @@ def test_warm_start_refuses_what_it_cannot_go_on_from(bridge, clouds):
     for options, words in (
         ({"n_components": 6}, "n_components must stay 5"),
         ({"covariance": "full"}, "covariance must stay"),
+        ({"covariance": "scalar"}, "covariance must stay"),
     ):
         with pytest.raises(ValueError, match=words):
             copy.deepcopy(bridge).set_params(warm_start=True, **options).fit(*clouds)
@@ -641,7 +672,7 @@ def test_job_draws_samples_of_any_dimension_without_a_held_out_one(dim, tmp_path
     for name, mean in (("a", 0.0), ("b", 4.0)):
         np.save(tmp_path / f"{name}.npy", mean + rng.standard_normal((200, dim)))
     outcome = perform(
-        LightSB(n_components=2, epsilon=0.5, max_steps=500, random_state=0),
+        LightSB(n_components=2, epsilon=0.5, learning_rate=0.05, max_steps=200, random_state=0),
         read([tmp_path / "a.npy", tmp_path / "b.npy"]),
         Context(),
     )

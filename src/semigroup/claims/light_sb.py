@@ -250,6 +250,8 @@ def _draw_recovery(table: list[dict[str, Any]]) -> Figure:
     for (key, label, marker), color in zip(series, COLORS):
         ax.plot(at, [row[key] for row in table], marker, color=color, label=label, markersize=7)
     ax.plot(at, [row["paper_%"] for row in table], "_", color="black", markersize=16, label="paper (its own instances)")
+    ax.plot(at, [row["limit_%"] for row in table], "v", color="0.6", markersize=6, label="threshold")
+    ax.set_xlim(-0.5, len(table) - 0.5)
     ax.set_xticks(at, names, rotation=20 if len(table) > 4 else 0)
     ax.set_yscale("log")
     ax.set_ylabel("cBW-UVP (%), lower is better")
@@ -370,7 +372,7 @@ def predicts_the_held_out_day_of_cells(scale: Scale) -> Measurement:
 
 
 def _draw_cells(table: list[dict[str, Any]]) -> Figure:
-    figure, axes = new_figure(1, 1, width=7)
+    figure, axes = new_figure(1, 1, width=8.5)
     ax = axes[0, 0]
     at = np.arange(len(table))
     series = (
@@ -384,7 +386,7 @@ def _draw_cells(table: list[dict[str, Any]]) -> Figure:
     for x, row in zip(at, table):
         ax.plot([x - 0.42, x + 0.42], [row["paper_mean_of_both"]] * 2, "k--", linewidth=1)
     ax.plot([], [], "k--", linewidth=1, label="paper, mean of both setups")
-    ax.set_xticks(at, [f"{row['dim']} columns\n{row['days'].split(',')[0]}" for row in table])
+    ax.set_xticks(at, [f"{row['dim']} columns,\ndays {row['days'].split(',')[0]}" for row in table], fontsize=9)
     ax.set_ylabel("energy distance to the held-out day")
     ax.grid(axis="x", visible=False)
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))

@@ -24,7 +24,7 @@ __all__ = ["Clouds", "perform", "read"]
 
 # Energy distances cost the square of the rows; at this many their standard error is some 2 % of a typical distance.
 MAX_ROWS = 2000
-N_PATHS = 60
+N_PATHS = 40
 SHARES = (0.9, 0.7, 0.5, 0.3, 0.1)
 
 
@@ -144,32 +144,39 @@ def _draw_bridge(
         seen = plane.transform(rows)
         return np.column_stack([np.full(len(seen), height), seen[:, 0]]) if flat else seen
 
-    paths = estimator.sample_paths(data.start[:: max(1, len(data.start) // N_PATHS)], np.linspace(0, 1, 41))
+    # One window for all panels, so that clouds and predictions can be compared by eye.
+    seen = plane.transform(everything)
+    low, high = np.quantile(seen, [0.005, 0.995], axis=0)
+    window = (low - 0.1 * (high - low), high + 0.1 * (high - low))
+
+    times = np.linspace(0, 1, 41)
+    paths = estimator.sample_paths(data.start[:: max(1, len(data.start) // N_PATHS)], times)
     ax = axes[0, 0]
     for rows, color, name, height in (
         (data.start, COLORS[0], data.names[0], 0.0),
         (data.end, COLORS[1], data.names[2], 1.0),
     ):
         seen = project(rows[:MAX_ROWS], height)
-        ax.scatter(*seen.T, s=3, color=color, alpha=0.35, label=name, linewidths=0)
+        ax.scatter(*seen.T, s=5, color=color, alpha=0.4, label=name, linewidths=0)
     for path in paths:
-        seen = np.concatenate([project(state[None], time) for state, time in zip(path, np.linspace(0, 1, 41))])
-        ax.plot(*seen.T, color="black", linewidth=0.5, alpha=0.6)
+        seen = np.concatenate([project(state[None], time) for state, time in zip(path, times)])
+        ax.plot(*seen.T, color="black", linewidth=0.9)
+        ax.plot(*seen[-1], "o", color="black", markersize=3)
+    ax.plot([], [], "o-", color="black", linewidth=0.9, markersize=1, label="paths, with a dot at the end")
     ax.set_title("Paths of the bridge")
     ax.legend(markerscale=4, loc="best")
 
     ax = axes[0, 1]
     if data.between is None:
         seen, drawn = project(data.end, 1.0), project(estimator.transport(data.start), 1.0)
-        _draw_contours(ax, seen, drawn, data.names[2], "transported start", flat)
+        _draw_contours(ax, seen, drawn, data.names[2], "transported start", window, flat)
         ax.set_title("End: sample and prediction")
     else:
         truth = project(data.between, 0.5)
-        _draw_contours(ax, truth, project(middle, 0.5), f"{data.names[1]} (held out)", "bridge", flat)
+        held_out = f"{data.names[1]} (held out)"
+        _draw_contours(ax, truth, project(middle, 0.5), held_out, "bridge", window, flat)
         ax.set_title(f"Half-way: bridge, energy distance {metrics['energy_distance_between_prediction']:.2f}")
-        _draw_contours(
-            axes[1, 0], truth, project(at_random, 0.5), f"{data.names[1]} (held out)", "pairing at random", flat
-        )
+        _draw_contours(axes[1, 0], truth, project(at_random, 0.5), held_out, "pairing at random", window, flat)
         axes[1, 0].set_title(
             f"Half-way: pairing at random, energy distance {metrics['energy_distance_between_pairing_at_random']:.2f}"
         )
@@ -178,6 +185,8 @@ def _draw_bridge(
         if not flat:
             ax.set_xlabel("principal axis 1 (units of the data)")
             ax.set_ylabel("principal axis 2 (units of the data)")
+            ax.set_xlim(window[0][0], window[1][0])
+            ax.set_ylim(window[0][1], window[1][1])
     if flat:
         axes[0, 0].set_xlabel("time")
         axes[0, 0].set_ylabel("state (units of the data)")
@@ -189,7 +198,15 @@ def _draw_bridge(
     return Picture(figure, caption)
 
 
-def _draw_contours(ax: Any, truth: np.ndarray, drawn: np.ndarray, truth_name: str, drawn_name: str, flat: bool) -> None:
+def _draw_contours(
+    ax: Any,
+    truth: np.ndarray,
+    drawn: np.ndarray,
+    truth_name: str,
+    drawn_name: str,
+    window: tuple[np.ndarray, np.ndarray],
+    flat: bool,
+) -> None:
     """The sample as grey areas, the prediction as coloured lines, at the same shares of probability."""
     if flat:
         bins = np.histogram_bin_edges(np.concatenate([truth[:, 1], drawn[:, 1]]), 40)
@@ -199,10 +216,7 @@ def _draw_contours(ax: Any, truth: np.ndarray, drawn: np.ndarray, truth_name: st
         ax.set_ylabel("density")
         ax.legend(loc="best")
         return
-    both = np.concatenate([truth, drawn])
-    low, high = np.quantile(both, [0.005, 0.995], axis=0)
-    margin = 0.15 * (high - low)
-    grid_x, grid_y = np.meshgrid(*(np.linspace(a, b, 70) for a, b in zip(low - margin, high + margin)))
+    grid_x, grid_y = np.meshgrid(*(np.linspace(a, b, 70) for a, b in zip(*window)))
     grid = np.stack([grid_x.ravel(), grid_y.ravel()])
     for rows, filled in ((truth, True), (drawn, False)):
         density = gaussian_kde(rows[:MAX_ROWS].T)(grid)
@@ -228,7 +242,8 @@ def _draw_bars(ax: Any, data: Clouds, metrics: dict[str, float]) -> None:
         "two halves of the\nheld-out sample": metrics["energy_distance_between_two_halves_of_the_sample"],
     }
     bars = ax.barh(list(rows), list(rows.values()), color=["0.6", COLORS[1], "0.8"])
-    ax.bar_label(bars, fmt="%.2f", padding=3)
+    # The unbiased estimate may fall just below zero: no "-0.00".
+    ax.bar_label(bars, [f"{round(value, 2) + 0:.2f}" for value in rows.values()], padding=3)
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_xlabel(f"energy distance to {data.names[1]} (units of the data)")
     ax.set_title("All columns, smaller is better")
@@ -244,10 +259,14 @@ def _draw_training(estimator: LightSB) -> Picture:
     means = estimator.losses_[: len(estimator.losses_) // window * window].reshape(-1, window).mean(1)
     ax.plot(window * (np.arange(len(means)) + 1), means, label=f"batches, mean of {window}")
     if len(estimator.validation_losses_):
-        ax.plot(*estimator.validation_losses_.T, "--", label="held-out rows")
+        steps, values = estimator.validation_losses_.T
+        ax.plot(steps, values, "--", label="held-out rows")
+        ax.plot(steps[values.argmin()], values.min(), "o", color=COLORS[1], label="what is kept")
     ax.set_xlabel("step")
     ax.set_ylabel("loss (nats, up to a constant)" if estimator.loss == "kl" else "loss (matching; held out: nats)")
-    low = np.concatenate([means, estimator.validation_losses_[:, 1]])
-    ax.set_ylim(low.min() - 0.05 * np.ptp(low), np.quantile(low, 0.97) + 0.1 * np.ptp(low))
+    # The steep descent at the beginning would flatten all the rest.
+    seen = np.concatenate([means, estimator.validation_losses_[:, 1]])
+    low, top = seen.min(), np.quantile(seen, 0.8)
+    ax.set_ylim(low - 0.1 * (top - low), top + (top - low))
     ax.legend()
     return Picture(figure, "The loss over training; the step with the least held-out loss is what remains.")

@@ -222,13 +222,13 @@ class LightSB(Estimator):
             n_steps=self.max_steps,
             optimizer=torch.optim.Adam(network.parameters(), lr=self.learning_rate, fused=True),
             seed=seed_from(rng),
-            evaluate=(lambda network: kl_loss(network(), y0, y1).item()) if len(y0) else None,
+            evaluate=(lambda network: _loss(network(), y0, y1)) if len(y0) else None,
             evaluate_every=EVALUATE_EVERY,
             patience=self.patience,
             checkpoint_dir=checkpoint_dir,
             checkpoint_every=CHECKPOINT_EVERY,
             resume=resume,
-            device=device if device == "cpu" else None,
+            device=device,
             description="light-sb",
             progress=progress,
         )
@@ -266,23 +266,24 @@ class LightSB(Estimator):
         """
         x = self._check_points(x0, "x0")
         repeats = 1 if n_samples is None else check_integer(n_samples, "n_samples", minimum=1)
-        generator = self._generator(random_state, x)
-        potential = self._potential(x)
-        drawn = sample_conditional(potential, x.repeat_interleave(repeats, dim=0), generator)
-        shape = x.shape if n_samples is None else (len(x), repeats, x.shape[1])
-        return in_kind(self._uncenter(drawn).reshape(shape), x0)
+        generator, potential = self._generator(random_state, x), self._potential(x)
+        row_size = potential.centers.numel() + repeats * x.shape[1]
+        drawn = _by_blocks(lambda rows: sample_conditional(potential, rows, generator, repeats), row_size, x)
+        return in_kind(self._uncenter(drawn[:, 0] if n_samples is None else drawn), x0)
 
     def transport_mean(self, x0: Any) -> Any:
         """Mean of the plan at each row of `x0`, the barycentric map: ``E[x1 | x0]``, shape (batch, dim)."""
         x = self._check_points(x0, "x0")
-        mean = _by_blocks(lambda rows: conditional_mean(self._potential(rows), rows), x, self._row_size())
+        potential = self._potential(x)
+        mean = _by_blocks(lambda rows: conditional_mean(potential, rows), potential.centers.numel(), x)
         return in_kind(self._uncenter(mean), x0)
 
     def transport_covariance(self, x0: Any) -> Any:
         """Covariance of the plan at each row of `x0`, shape (batch, dim, dim), in squared units of the data."""
         x = self._check_points(x0, "x0")
-        row_size = self._row_size() + x.shape[1] ** 2
-        return in_kind(_by_blocks(lambda rows: conditional_covariance(self._potential(rows), rows), x, row_size), x0)
+        potential = self._potential(x)
+        row_size = potential.centers.numel() + x.shape[1] ** 2
+        return in_kind(_by_blocks(lambda rows: conditional_covariance(potential, rows), row_size, x), x0)
 
     def score_samples(self, x0: Any, x1: Any) -> Any:
         """Log-density of the plan, ``log pi(x1 | x0)``, of each pair of rows.
@@ -300,7 +301,9 @@ class LightSB(Estimator):
         y = self._check_points(x1, "x1").to(x.device)
         if len(y) != len(x):
             raise ValueError(f"x1 must have as many rows as x0, {len(x)}, got {len(y)}")
-        return in_kind(log_conditional(self._potential(x), x, y), x0)
+        potential = self._potential(x)
+        logs = _by_blocks(lambda a, b: log_conditional(potential, a, b), potential.centers.numel(), x, y)
+        return in_kind(logs, x0)
 
     def score(self, X0: Any, X1: Any) -> float:
         """How well the plan fits two unpaired samples: minus the loss, higher is better.
@@ -323,7 +326,7 @@ class LightSB(Estimator):
         x = self._check_points(X0, "X0")
         y = self._check_points(X1, "X1").to(x.device)
         constant = (x.square().sum(-1).mean() + y.square().sum(-1).mean()) / (2 * self.epsilon_)
-        return float(constant - kl_loss(self._potential(x), x, y))
+        return float(constant) - _loss(self._potential(x), x, y)
 
     def marginal_log_density(self, X0: Any, x1: Any) -> Any:
         """Log-density at `x1` of where the plan brings the sample `X0`: ``log mean_i pi(x1 | X0_i)``.
@@ -342,13 +345,14 @@ class LightSB(Estimator):
         x = self._check_points(X0, "X0")
         y = self._check_points(x1, "x1").to(x.device)
         potential = self._potential(x)
-        normalizer = log_normalizer(potential, x)
+        row_size = potential.centers.numel()
+        normalizer = _by_blocks(lambda rows: log_normalizer(potential, rows), row_size, x)
 
         def rows_density(rows: Tensor) -> Tensor:
             pairs = rows @ x.T / self.epsilon_ - normalizer
             return torch.logsumexp(pairs, dim=1) + log_potential(potential, rows) - math.log(len(x))
 
-        return in_kind(_by_blocks(rows_density, y, len(x)), x1)
+        return in_kind(_by_blocks(rows_density, row_size + len(x), y), x1)
 
     # --- the process ---
 
@@ -371,7 +375,13 @@ class LightSB(Estimator):
             raise ValueError(f"t must lie in [0, 1) for the drift, got {t!r}")
         if times.ndim and len(times) != len(states):
             raise ValueError(f"t must be one time, or one for each of the {len(states)} rows of x, got {len(times)}")
-        return in_kind(drift(self._potential(states), states, times), x)
+        potential = self._potential(states)
+        row_size = potential.centers.numel()
+        if times.ndim:
+            values = _by_blocks(lambda rows, at: drift(potential, rows, at), row_size, states, times)
+        else:
+            values = _by_blocks(lambda rows: drift(potential, rows, times), row_size, states)
+        return in_kind(values, x)
 
     def sample_paths(
         self,
@@ -410,19 +420,25 @@ class LightSB(Estimator):
         check_choice(method, "method", ("bridge", "euler-maruyama"))
         n_steps = check_integer(n_steps, "n_steps", minimum=1)
         generator, potential, noise = self._generator(random_state, x), self._potential(x), math.sqrt(self.epsilon_)
-        if method == "bridge":
-            paths = brownian_bridge(x, sample_conditional(potential, x, generator), grid, noise, generator)
-        else:
-            # The path starts at time 0 even where the caller does not ask for that time.
-            full = grid if grid[0] == 0 else [0.0, *grid]
-            paths = euler_maruyama(
+        # A path of Euler-Maruyama starts at time 0 even where the caller does not ask for that time.
+        full = grid if grid[0] == 0 else [0.0, *grid]
+
+        def walk(rows: Tensor) -> Tensor:
+            if method == "bridge":
+                return brownian_bridge(
+                    rows, sample_conditional(potential, rows, generator)[:, 0], grid, noise, generator
+                )
+            path = euler_maruyama(
                 lambda state, t: drift(potential, state, state.new_tensor(t)),
-                x,
+                rows,
                 full,
                 noise,
                 generator,
                 max_step=1 / n_steps,
-            )[:, len(full) - len(grid) :]
+            )
+            return path[:, len(full) - len(grid) :]
+
+        paths = _by_blocks(walk, potential.centers.numel() + len(grid) * x.shape[1], x)
         return in_kind(self._uncenter(paths), x0)
 
     def set_epsilon(self, epsilon: float) -> "LightSB":
@@ -524,7 +540,9 @@ class LightSB(Estimator):
             raise ValueError(f"n_components must stay {len(self.centers_)} for a warm start, got {K}")
         if self.n_features_in_ != dim:
             raise ValueError(f"X0 must have {self.n_features_in_} columns for a warm start, got {dim}")
-        if (self.rotations_ is None) == (self.covariance == "full"):
+        isotropic = bool((self.variances_ == self.variances_[:, :1]).all())
+        was_full = self.rotations_ is not None
+        if was_full != (self.covariance == "full") or (self.covariance == "scalar" and not isotropic):
             raise ValueError(f"covariance must stay as it was fitted for a warm start, got {self.covariance!r}")
         potential = recenter(self._potential(torch.from_numpy(self.centers_)), torch.from_numpy(shift - self.shift_))
         return Potential(
@@ -575,9 +593,6 @@ class LightSB(Estimator):
     def _generator(self, random_state: int | None, like: Tensor) -> torch.Generator:
         return torch_generator(self.random_state if random_state is None else random_state, like.device)
 
-    def _row_size(self) -> int:
-        return int(self.centers_.size)
-
 
 def _draw_distinct(
     rows: Float[np.ndarray, "n dim"], count: int, rng: np.random.Generator
@@ -593,6 +608,15 @@ def _draw_distinct(
         size *= 4
 
 
-def _by_blocks(function: Callable[[Tensor], Tensor], rows: Tensor, row_size: int) -> Tensor:
-    """`function` of the rows, in blocks that keep its intermediate arrays small."""
-    return torch.cat([function(block) for block in rows.split(max(1, BLOCK_SIZE // row_size))])
+def _by_blocks(function: Callable[..., Tensor], row_size: int, *arrays: Tensor) -> Tensor:
+    """`function` of the arrays' rows, in blocks that keep its intermediate arrays small."""
+    blocks = (array.split(max(1, BLOCK_SIZE // row_size)) for array in arrays)
+    return torch.cat([function(*block) for block in zip(*blocks, strict=True)])
+
+
+def _loss(potential: Potential, x0: Float[Tensor, "batch0 dim"], x1: Float[Tensor, "batch1 dim"]) -> float:
+    """`kl_loss` of samples of any length."""
+    row_size = potential.centers.numel()
+    source = _by_blocks(lambda rows: log_normalizer(potential, rows), row_size, x0)
+    target = _by_blocks(lambda rows: log_potential(potential, rows), row_size, x1)
+    return float(source.mean() - target.mean())

@@ -109,19 +109,21 @@ def conditional_covariance(potential: Potential, x0: Float[Tensor, "batch dim"])
 
 
 def sample_conditional(
-    potential: Potential, x0: Float[Tensor, "batch dim"], generator: torch.Generator
-) -> Float[Tensor, "batch dim"]:
-    """One draw of the plan for each row: first the component, then the Gaussian."""
+    potential: Potential, x0: Float[Tensor, "batch dim"], generator: torch.Generator, n_samples: int = 1
+) -> Float[Tensor, "batch draw dim"]:
+    """Draws of the plan for each row: first the component, then the Gaussian."""
     probabilities = torch.softmax(component_logits(potential, x0), dim=-1)
-    chosen = torch.multinomial(probabilities, 1, generator=generator)[:, 0]
-    noise = torch.randn(x0.shape, generator=generator, dtype=x0.dtype, device=x0.device)
+    chosen = torch.multinomial(probabilities, n_samples, replacement=True, generator=generator)
     spread = (potential.epsilon * potential.variances).sqrt()
+    shape = (*chosen.shape, x0.shape[1])
+    noise = torch.randn(shape, generator=generator, dtype=x0.dtype, device=x0.device)
+    x = x0[:, None, :].expand(shape)
     if potential.rotations is None:
-        return potential.centers[chosen] + potential.variances[chosen] * x0 + spread[chosen] * noise
-    moves = torch.empty_like(x0)
-    for k in chosen.unique().tolist():  # one matrix product a component, rather than one rotation a row in memory
-        rows, Q = chosen == k, potential.rotations[k]
-        moves[rows] = (potential.variances[k] * (x0[rows] @ Q) + spread[k] * noise[rows]) @ Q.T
+        return potential.centers[chosen] + potential.variances[chosen] * x + spread[chosen] * noise
+    moves = torch.empty_like(noise)
+    for k in chosen.unique().tolist():  # one matrix product a component, rather than one rotation a draw in memory
+        drawn, Q = chosen == k, potential.rotations[k]
+        moves[drawn] = (potential.variances[k] * (x[drawn] @ Q) + spread[k] * noise[drawn]) @ Q.T
     return potential.centers[chosen] + moves
 
 
