@@ -414,7 +414,7 @@ def refinements_help_until_the_noise_is_below_the_error(scale: Scale) -> Measure
         f"Third over second refinement: {last:.2f}. Smallest variance 1e-2 over 4e-7: {coarse_ratio:.2f}. The one-step error "
         f"is {error[3]:.0e} of the target's variance, the refinements' noise {levels} of it."
     )
-    if coarse_ratio > 0.8 and 4e-7 < error[3] and error[4] < 1e-2:
+    if coarse_ratio > 0.8 and error[3] > 4e-7 and error[4] < 1e-2:
         first = np.mean([_one_step(setting, spec, 0)[1] for spec in aside["refiner, coarse"]]) / variance
         note += (
             " So 4e-7 is far below this network's error and 1e-2 the nearer to it: with 1e-2 every noise is above the error, and "
