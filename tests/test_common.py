@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,6 +76,16 @@ def tiny_run(method: Method, finished_runs: dict[str, list], tmp_path_factory):
     return finished_runs[method.slug]
 
 
+def assert_same_files(one: Path, other: Path, but: tuple[str, ...] = ()) -> None:
+    """The same files with the same bytes under two folders; at least one of them."""
+    names = [sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_file()) for folder in (one, other)]
+    assert names[0] == names[1]
+    compared = [name for name in names[0] if name.name not in but]
+    assert compared
+    for name in compared:
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+
 def _option(name: str, value: object) -> list[str]:
     dashed = name.replace("_", "-")
     if isinstance(value, bool):
@@ -91,6 +102,9 @@ def test_run_leaves_the_promised_files_and_nothing_else(method: Method, finished
     assert {"model", "metrics.json", "report.html"} <= names
     assert any(name.endswith(".png") for name in names)
     assert any(name == "results.npz" or name.endswith(".csv") for name in names)
+    promised = {"model", "metrics.json", "report.html", "results.npz"}
+    assert {name for name in names - promised if not name.endswith((".png", ".csv"))} == set()
+    assert (out / "model" / "config.json").is_file() and len(list((out / "model").iterdir())) > 1
     assert [path.name for path in out.parent.iterdir()] == [out.name]
     content = json.loads((out / "metrics.json").read_text())
     assert content["method"] == method.slug
@@ -112,7 +126,9 @@ def test_same_seed_gives_the_same_result(method: Method, finished_runs, tmp_path
             if "second" not in name and "time_taken" not in name:
                 np.testing.assert_array_equal(archives[0][name], archives[1][name], err_msg=name)
     for one, other in zip(*tables, strict=True):
+        assert one.name == other.name
         assert one.read_text() == other.read_text()
+    assert_same_files(first / "model", second / "model", but=("config.json",))  # which may tell times
 
 
 @every_method
@@ -123,9 +139,11 @@ def test_saved_model_loads_with_the_same_parameters(method: Method, finished_run
     stored = json.loads((out / "metrics.json").read_text())["parameters"]
     assert json.loads(json.dumps(loaded.get_params(deep=False), default=str)) == stored
     again = loaded.save_pretrained(out.parent / "again")
-    tensors = [(folder / "model.safetensors") for folder in (out / "model", again)]
-    if tensors[0].exists():
-        assert tensors[0].read_bytes() == tensors[1].read_bytes()
+    assert_same_files(out / "model", again)
+    # What was fitted is there after loading, and is what a clone leaves behind.
+    fitted = {name for name in vars(loaded) if name.endswith("_")}
+    assert fitted
+    assert not fitted & set(vars(clone(loaded)))
 
 
 @every_method
@@ -136,13 +154,18 @@ def test_run_refuses_a_file_that_is_not_there_and_leaves_nothing(method: Method,
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "spoiled",
+    [np.full((6, 6), np.nan), np.full((6, 6), np.inf), np.empty((0, 6)), np.full(6, "word")],
+    ids=["nan", "infinity", "empty", "words"],
+)
 @every_method
-def test_run_refuses_a_file_with_nan_and_leaves_nothing(method: Method, tmp_path, capsys):
-    file = tmp_path / "bad.npz"
-    np.savez(file, data=np.full((6, 6), np.nan))
+def test_run_refuses_a_file_of_bad_values_by_name_and_leaves_nothing(method: Method, spoiled, tmp_path, capsys):
+    file = tmp_path / "bad.npy"
+    np.save(file, spoiled)
     out = tmp_path / "run"
     assert main(["run", method.slug, "--data", str(file), "--out", str(out)]) == 2
-    assert capsys.readouterr().err.strip()
+    assert "bad.npy" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [file]
 
 
