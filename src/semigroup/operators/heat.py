@@ -233,6 +233,8 @@ def _euler(
         return block.copy()
     step = add_identity(matrix * (t / n_steps), 1.0)
     solve = factorise(step) if prefers_factor(step) else lambda right: conjugate_gradients(step, right, 1e-12)
+    if block.shape[1] >= len(block):  # a few products of the inverse cost less than a solve of all columns in each step
+        return np.linalg.matrix_power(solve(np.eye(len(block))), n_steps) @ block
     for _ in range(n_steps):
         block = solve(block)
     return block
