@@ -1,6 +1,6 @@
 """The papers' claims as functions that measure them.
 
-A method's claims live in ``semigroup.claims.<slug>``, numbered as in the paper's method sheet. A claim returns a
+A method's claims live in ``semigroup.claims.<slug>`` under the numbers 1, 2, ... A claim returns a
 `Measurement`: the figure, the paper's and the baseline's figures, the threshold, and whether it holds. A claim that does not
 hold is reported as such.
 """
@@ -141,7 +141,7 @@ def claim(
     slug : str
         The method.
     number : int
-        The claim's number in the method sheet.
+        The claim's number, from 1 on.
     says : str
         The claim in one sentence.
     source : str

@@ -195,8 +195,8 @@ def slopes_on_networks(n: int, carrier: Mapping[str, Any]) -> Measurement:
 def the_rate_condition_is_sharp(scale: Scale) -> Measurement:
     """The quadratics of claim 1 at κ = 100 on a star, a cycle and a barbell; total rates at 0.5 to 4 times the minimum.
 
-    Slopes at 1 and 4 times must agree within 10 % (means over seeds; measured down to 1e-13, since at the prototype's T = 400 the
-    error has only fallen to 1e-2), and every run at 0.5 must diverge before T = 400.
+    Slopes at 1 and 4 times must agree within 10 % (means over seeds; measured down to 1e-13, since at T = 400 the error has
+    only fallen to 1e-2), and every run at 0.5 must diverge before T = 400.
     """
     refuse_paper_scale(scale)
     return slopes_at_factors(10 if scale == "cpu" else 100, carrier_at(scale))
@@ -257,7 +257,7 @@ def slopes_at_factors(n: int, carrier: Mapping[str, Any]) -> Measurement:
     return Measurement(
         figure=float(np.mean(lost[0.5])),
         unit="share of the runs that diverge at half the minimal rates",
-        paper="converges under the condition; a prototype saw divergence at half the rates",
+        paper="converges under the condition; an independent implementation saw divergence at half the rates",
         baseline=float(np.mean(lost[1.0])),
         baseline_name="at the minimal rates",
         threshold="1 at half the rates, 0 at the minimal; slopes at 1 and 4 times the minimal within 10 %",
@@ -364,7 +364,7 @@ def contests(chosen: list[Contest], carrier: Mapping[str, Any]) -> Measurement:
     return Measurement(
         figure=first[0],
         unit=f"communications to 1e-8, {chosen[0].name}",
-        paper="plots only; a prototype measured 2.1e3 against ADOM+'s 3.0e4",
+        paper="plots only; an independent implementation measured 2.1e3 against ADOM+'s 3.0e4",
         baseline=first[2],
         baseline_name=chosen[0].beaten[0],
         threshold=f"fewer than {judged}",
@@ -463,7 +463,7 @@ GAINS = {
     quick=True,
 )  # fmt: skip
 def optimal_rates_beat_uniform_ones(scale: Scale) -> Measurement:
-    """Communications a unit of time at uniform and at optimised rates, to 1 % of an independent prototype's figures.
+    """Communications a unit of time at uniform and at optimised rates, to 1 % of an independent implementation's figures.
 
     And the slope of the error at the optimised rates must be that at uniform rates within 10 %, in the mean over seeds (κ = 10).
     At scale gpu, a barbell of 20+20 and a random geometric graph of 30 are added.
@@ -529,10 +529,10 @@ def optimal_rates_beat_uniform_ones(scale: Scale) -> Measurement:
     return Measurement(
         figure=barbell_row["gain"],
         unit="uniform / optimal communications, barbell 5+5",
-        paper="a prototype measured 2.11",
+        paper="an independent implementation measured 2.11",
         baseline=1.0,
         baseline_name="uniform rates",
-        threshold="all totals within 1 % of the prototype's; slopes at both rates within 10 %",
+        threshold="all totals within 1 % of the independent implementation's; slopes at both rates within 10 %",
         holds=bool(all(right) and max(changes) <= 0.10),
         n_seeds=len(SEEDS),
         table=table,

@@ -173,8 +173,8 @@ def edmds_worst_error_stays_near_one_and_the_certified_one_small(scale: Scale) -
     gave certificates of at most 0.12, but a worst residual of EDMD of 0.83 ± 0.05 with damping at N = 200, and 0.77 in one
     of five runs: below the threshold, which was left where it was.
 
-    The thresholds were set by a prototype's runs. The certificate is a maximum over the points that are output, and so
-    depends on the region: over the whole square [-1.5, 1.5]² it was 0.16 at N = 200 in trial runs with other seeds, for
+    The thresholds were set by an independent implementation's runs. The certificate is a maximum over the points that are
+    output, and so depends on the region: over the whole square [-1.5, 1.5]² it was 0.16 at N = 200 in trial runs with other seeds, for
     there are points near -0.3 ± 0.95i which the paper's region cuts off. Here the region is the paper's. That the
     certificate tends to 0 with N is the paper's claim at its own scale; at others its slope is reported, not judged.
     """
@@ -418,7 +418,7 @@ def _plot_honesty(
 
 # --- 4: the adversary ----------------------------------------------------------------------------------------------
 
-PROTOTYPE = {(2, 10): 0.7654, (4, 10): 0.365, (4, 20): 0.230, (4, 40): 0.129, (8, 80): 0.070, (12, 120): 0.048}
+INDEPENDENT = {(2, 10): 0.7654, (4, 10): 0.365, (4, 20): 0.230, (4, 40): 0.129, (8, 80): 0.070, (12, 120): 0.048}
 
 
 def _adversarys_victims(seed: int) -> dict[str, Callable[[Callable[[np.ndarray], np.ndarray]], np.ndarray]]:
@@ -473,9 +473,9 @@ def _adversarys_victims(seed: int) -> dict[str, Callable[[Callable[[np.ndarray],
 def no_algorithm_succeeds_in_one_limit_without_a_modulus_of_continuity(scale: Scale) -> Measurement:
     """Nine algorithms against the adversary, each with several seeds; then the residual at exp(i pi/4) for both systems.
 
-    The prototype's residuals are those of the wave numbers 0 <= k <= n, which a note gives as |k| <= n: the negative ones
+    The independent implementation's residuals are those of the wave numbers 0 <= k <= n, not |k| <= n: the negative ones
     add functions (k = -3 turns by exp(i pi/4) nearer the bump's flat top) and more than halve the residual. Both are
-    measured; the comparison within 2 % is with the prototype's own functions.
+    measured; the comparison within 2 % is with the independent implementation's own functions.
     """
     n_seeds = {"cpu": 5, "gpu": 20, "paper": 20}[scale]
     table: list[dict[str, Any]] = []
@@ -497,7 +497,7 @@ def no_algorithm_succeeds_in_one_limit_without_a_modulus_of_continuity(scale: Sc
     target = np.exp(0.25j * np.pi)
     quarter, bumped = DiscMap(0.25), DiscMap(0.25, amplitude=0.05, centre=0.5, width=0.2)
     stays, falls, both_signs, gaps = [], [], [], []
-    for (degree, radial), expected in PROTOTYPE.items():
+    for (degree, radial), expected in INDEPENDENT.items():
         upwards, downwards = range(degree + 1), range(-degree, 0)
         stays.append(float(disc_residual(quarter, upwards, radial, target)))
         falls.append(float(disc_residual(bumped, upwards, radial, target)))
@@ -509,7 +509,7 @@ def no_algorithm_succeeds_in_one_limit_without_a_modulus_of_continuity(scale: Sc
                 "residual, quarter turn": stays[-1],
                 "residual, bumped, 0 <= k <= n": falls[-1],
                 "residual, bumped, |k| <= n": both_signs[-1],
-                "prototype": expected,
+                "independent implementation": expected,
             }
         )
     exact = 2 * np.sin(np.pi / 8)
@@ -522,7 +522,7 @@ def no_algorithm_succeeds_in_one_limit_without_a_modulus_of_continuity(scale: Sc
     left.invert_yaxis()
     left.set(xlabel="error (Hausdorff) on the worse of two systems")
     left.legend(loc="upper left", fontsize="small", bbox_to_anchor=(0, 1.15))
-    sizes = [(2 * degree + 1) * radial for degree, radial in PROTOTYPE]
+    sizes = [(2 * degree + 1) * radial for degree, radial in INDEPENDENT]
     right.loglog(sizes, stays, "s--", label="quarter turn: not in its spectrum")
     right.loglog(sizes, both_signs, "o-", label="bumped twin: in its spectrum")
     right.set(xlabel="functions", ylabel="residual at exp(iπ/4)")
@@ -540,7 +540,7 @@ def no_algorithm_succeeds_in_one_limit_without_a_modulus_of_continuity(scale: Sc
             and (np.diff(both_signs) < 0).all()
         ),
         threshold="all answers equal bit by bit, error >= 0.3827 on one of the two systems; residual of the quarter turn "
-        "constant at 0.765367, of the bumped one falling, and within 2 % of the prototype's for the same functions",
+        "constant at 0.765367, of the bumped one falling, and within 2 % of the independent implementation's",
         unit="least error (Hausdorff) of the worse of the two answers",
         paper=">= 0.3827 (theorem)",
         baseline=2 * float(np.sin(np.pi / 8)),
@@ -548,7 +548,7 @@ def no_algorithm_succeeds_in_one_limit_without_a_modulus_of_continuity(scale: Sc
         spread=float(np.std(errors)),
         n_seeds=n_seeds,
         table=table,
-        note=f"Largest departure from the prototype's residuals: {100 * max(gaps):.2f} %.",
+        note=f"Largest departure from the independent implementation's residuals: {100 * max(gaps):.2f} %.",
         plot=figure,
     )
 
@@ -568,7 +568,7 @@ def spectral_measures_converge_at_their_order(scale: Scale) -> Measurement:
     epsilons = {"cpu": (0.1, 0.05, 0.025), "gpu": (0.1, 0.05, 0.025, 0.0125), "paper": (0.1, 0.05, 0.025, 0.0125)}[
         scale
     ]
-    prototype = {
+    independent = {
         1: (0.462, 0.265, 0.143),
         2: (0.113, 0.0362, 0.0104),
         4: (5.56e-3, 5.43e-4, 4.3e-5),
@@ -581,7 +581,7 @@ def spectral_measures_converge_at_their_order(scale: Scale) -> Measurement:
     table: list[dict[str, Any]] = []
     orders: dict[int, float] = {}
     figure, axes = new_figure(width=5.8)
-    for index, order in enumerate(prototype):
+    for index, order in enumerate(independent):
         errors = [
             float(np.abs(isometry_measure(triangle, first, theta, epsilon=epsilon, order=order) - exact).max())
             for epsilon in epsilons
@@ -590,8 +590,8 @@ def spectral_measures_converge_at_their_order(scale: Scale) -> Measurement:
         row: dict[str, Any] = {"order": order, "fitted order": orders[order]}
         for epsilon, error in zip(epsilons, errors):
             row[f"error at {epsilon:g}"] = error
-        for epsilon, expected in zip(epsilons, prototype[order]):
-            row[f"prototype at {epsilon:g}"] = expected
+        for epsilon, expected in zip(epsilons, independent[order]):
+            row[f"independent implementation at {epsilon:g}"] = expected
         table.append(row)
         axes[0, 0].loglog(epsilons, errors, "o-", color=COLORS[index], label=f"order {order}")
         guide = errors[-1] * (np.array(epsilons) / epsilons[-1]) ** order
@@ -645,7 +645,7 @@ def rage_separates_flow_regimes(scale: Scale) -> Measurement:
                 "P(10)": float(curves[9, -1]),
                 "P(1)": float(curves[0, -1]),
                 "P(20) at 1000 lags": float(curves[-1, 1000]),
-                "prototype P(20)": value,
+                "independent implementation, P(20)": value,
             }
         )
         lags = np.unique(np.geomspace(1, 10_000, 200).astype(int))

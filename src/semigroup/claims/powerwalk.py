@@ -33,7 +33,7 @@ from semigroup.report.figures import COLORS, new_figure
 
 ALPHA = 0.15
 SEEDS = range(5)
-PROTOTYPE = "a prototype's run; the paper's tables were not at hand"
+INDEPENDENT = "an independent implementation; the paper's tables were not at hand"
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def composition_beats_its_fingerprints(scale: Scale) -> Measurement:
         holds=bool(ratios.max() <= 0.30 and np.max(errors[10, 2]) < np.min(alone)),
         threshold="L1(T=2) <= 0.30 L1(T=0), and L1(R=10, T=2) < L1(1000 walks alone), for every index",
         unit="L1 error at R = 10, T = 2 over that at T = 0",
-        paper=f"0.21 in {PROTOTYPE}",
+        paper=f"0.21 in {INDEPENDENT}",
         baseline=float(np.mean(alone)),
         baseline_name="L1 error of 1000 walks from each source; PowerWalk's own is in the table",
         spread=float(ratios.std(ddof=1)),
@@ -197,7 +197,7 @@ def full_path_beats_end_point(scale: Scale) -> Measurement:
         holds=bool(ratios.max() <= 0.65),
         threshold="<= 0.65 for every seed",
         unit="L1 error of full-path over end-point walks at R = 1000",
-        paper=f"0.50 in {PROTOTYPE}",
+        paper=f"0.50 in {INDEPENDENT}",
         baseline=float(errors["end-point"][:, -1].mean()),
         baseline_name="L1 error of end-point walks at R = 1000",
         spread=float(ratios.std(ddof=1)),
@@ -242,8 +242,8 @@ def decay_of_failures(
 def failures_fall_exponentially_and_errors_like_a_root(scale: Scale) -> Measurement:
     """wiki-vote, the first five sources that have a target of q = 0.010 ± 0.001, each with its nearest; 1500 repetitions.
 
-    The thresholds of the prototype, which had one target, are applied to the median of the five. Sizes with fewer than five
-    failures are left out of a fit. The complement: the L1 error of whole vectors falls like R^-1/2 and not exponentially,
+    The thresholds of the independent implementation, which had one target, are applied to the median of the five.
+    Sizes with fewer than five failures are left out of a fit. The complement: the L1 error of whole vectors falls like R^-1/2 and not exponentially,
     an exponent of -0.49 ± 0.05 between R = 1e4 and 1e5.
     """
     only_on_cpu(scale)
@@ -295,7 +295,7 @@ def failures_fall_exponentially_and_errors_like_a_root(scale: Scale) -> Measurem
         holds=bool(np.median(fits) >= 0.93 and np.median(ratios) >= 2.5 and abs(exponent + 0.49) <= 0.05),
         threshold="medians of five targets: R² >= 0.93 and slope ratio >= 2.5; exponent of the L1 error -0.49 ± 0.05",
         unit="slope of log failure frequency, full path over end point",
-        paper=f"4.7 (R² 0.985, exponent -0.49) in {PROTOTYPE}",
+        paper=f"4.7 (R² 0.985, exponent -0.49) in {INDEPENDENT}",
         baseline=float(np.median(slopes["end-point"])),
         baseline_name="slope per walk of end-point walks, median",
         spread=float(ratios.std(ddof=1)),
@@ -361,7 +361,7 @@ def decomposition_converges_like_the_moving_mass(scale: Scale) -> Measurement:
         threshold="|missing - (1-alpha)^T| <= 1e-12 without sinks, missing <= (1-alpha)^T with sinks, "
         "error with index falls by less than 0.85 a round",
         unit="largest |missing mass - (1-alpha)^T|, Epinions, T = 0..6",
-        paper=f"1e-12 in {PROTOTYPE}",
+        paper=f"1e-12 in {INDEPENDENT}",
         baseline=1 - ALPHA,
         baseline_name="factor of the moving mass a round",
         spread=float(factors.std(ddof=1)),
@@ -458,7 +458,7 @@ def a_batch_shares_its_decomposition(scale: Scale) -> Measurement:
         holds=bool(speed_up[2, 8] >= 5 and max(gaps) <= 1e-12),
         threshold=">= 5 times faster a query, results equal within 1e-12",
         unit="time a query one by one over in one call of 1000, T = 2",
-        paper=f"16 in {PROTOTYPE}, whose single query took 3.4 ms",
+        paper=f"16 in {INDEPENDENT}, whose single query took 3.4 ms",
         baseline=float(at[2, "one call each"]["ms a query"]),
         baseline_name="ms a query, one call each",
         table=table,
@@ -466,8 +466,8 @@ def a_batch_shares_its_decomposition(scale: Scale) -> Measurement:
         f"groups of 8 share little, {saved[8]:.1f} reads of the index in one; groups of 64 share {saved[64]:.1f}, and are "
         f"{speed_up[2, 64]:.1f} times faster than single calls, because each of an answer's {scores:.0f} scores is summed and "
         "written for its query alone. Sharing pays where every query reaches most of the graph: at T = 4 the factor is "
-        f"{speed_up[4, 8]:.1f} in groups of 8 and {speed_up[4, 64]:.1f} in groups of 64. The prototype's factor was mostly the "
-        "cost of sparse-matrix calls, which a single compiled query does not pay.",
+        f"{speed_up[4, 8]:.1f} in groups of 8 and {speed_up[4, 64]:.1f} in groups of 64. The independent "
+        "implementation's factor was mostly the cost of sparse-matrix calls, which a single compiled query does not pay.",
         plot=figure,
     )
 
@@ -563,7 +563,7 @@ def top_lists_at_a_fraction_of_an_exact_solvers_time(scale: Scale) -> Measuremen
         ),
         threshold="precision@100 >= 0.75, RAG@100 >= 0.98 and >= 10 times faster a query than igraph, for every index",
         unit="igraph's time a query over PowerWalk's in a batch",
-        paper=f"26 in {PROTOTYPE} (7.5 ms against 193 ms; precision 0.794)",
+        paper=f"26 in {INDEPENDENT} (7.5 ms against 193 ms; precision 0.794)",
         baseline=exact_ms,
         baseline_name="igraph personalized_pagerank, ms a query",
         spread=float(np.std([row["speed-up"] for row in rows], ddof=1)),
