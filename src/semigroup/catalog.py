@@ -15,13 +15,27 @@ __all__ = ["METHODS", "Method", "Paper", "find", "method"]
 
 @dataclass(frozen=True)
 class Paper:
-    """Where a method was published."""
+    """Where a method was published.
+
+    Attributes
+    ----------
+    title, authors : str
+        As BibTeX wants them.
+    year : int
+    venue : str
+        The proceedings, the journal, or "arXiv preprint".
+    arxiv : str
+        The number on arXiv.
+    kind : {"inproceedings", "article", "misc"}
+        BibTeX's type of entry.
+    """
 
     title: str
     authors: str
     year: int
     venue: str
     arxiv: str
+    kind: str = "inproceedings"
 
     def bibtex(self, key: str) -> str:
         """The BibTeX entry."""
@@ -29,13 +43,13 @@ class Paper:
             "title": f"{{{self.title}}}",
             "author": self.authors,
             "year": self.year,
-            "booktitle": self.venue,
+            {"inproceedings": "booktitle", "article": "journal", "misc": "howpublished"}[self.kind]: self.venue,
             "eprint": self.arxiv,
             "archivePrefix": "arXiv",
             "url": f"https://arxiv.org/abs/{self.arxiv}",
         }
         lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items())
-        return f"@inproceedings{{{key},\n{lines}\n}}"
+        return f"@{self.kind}{{{key},\n{lines}\n}}"
 
 
 @dataclass(frozen=True)
@@ -181,6 +195,7 @@ METHODS: tuple[Method, ...] = (
             2024,
             "arXiv preprint",
             "2407.06312",
+            kind="misc",
         ),
         keywords="dynamic mode decomposition, DMD, EDMD, Koopman operator, eigenvalues, pseudospectrum, forecast a time "
         "series, spurious modes, frequencies of a flow, chaotic or periodic",
