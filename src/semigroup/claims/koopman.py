@@ -173,10 +173,11 @@ def edmds_worst_error_stays_near_one_and_the_certified_one_small(scale: Scale) -
     gave certificates of at most 0.12, but a worst residual of EDMD of 0.83 ± 0.05 with damping at N = 200, and 0.77 in one
     of five runs: below the threshold, which was left where it was.
 
-    The thresholds were set by an independent implementation's runs. The certificate is a maximum over the points that are
-    output, and so depends on the region: over the whole square [-1.5, 1.5]² it was 0.16 at N = 200 in trial runs with other seeds, for
-    there are points near -0.3 ± 0.95i which the paper's region cuts off. Here the region is the paper's. That the
-    certificate tends to 0 with N is the paper's claim at its own scale; at others its slope is reported, not judged.
+    The thresholds were set by an independent implementation's runs. The certificate is a maximum over the points that
+    are output, and so depends on the region: over the whole square [-1.5, 1.5]² it was 0.16 at N = 200 in trial runs
+    with other seeds, for there are points near -0.3 ± 0.95i which the paper's region cuts off. Here the region is the
+    paper's. That the certificate tends to 0 with N is the paper's claim at its own scale; at others its slope is
+    reported, not judged.
     """
     settings: dict[str, dict[str, Any]] = {
         "cpu": {"sizes": (50, 100, 200, 400), "n_trajectories": 1500, "spacing": 0.05, "seeds": 5, "n_jobs": None},

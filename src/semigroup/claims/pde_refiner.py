@@ -313,7 +313,8 @@ def the_weakest_frequencies_are_predicted_better_than_by_mean_squared_error(scal
     """Relative one-step error, refiner over MSE, in the weakest tenth of the modes that are above rounding.
 
     Thresholds: at most 0.5, and falling with the mode number (rank correlation at most -0.8). An independent
-    implementation gave 0.27 to 0.32. The baseline's row compares MSE steppers of different seeds, which is what no effect looks like.
+    implementation gave 0.27 to 0.32. The baseline's row compares MSE steppers of different seeds, which is what no
+    effect looks like.
     """
     setting = _setting(scale)
     groups = _models(setting, ("refiner", "mse"), setting.n_seeds)
@@ -374,10 +375,10 @@ def the_weakest_frequencies_are_predicted_better_than_by_mean_squared_error(scal
 def refinements_help_until_the_noise_is_below_the_error(scale: Scale) -> Measurement:
     """The same trained model stopped after 0 to K refinements, and one whose last noise is large.
 
-    Thresholds, set beforehand: one refinement lasts at least 1.6 times as long as none (an independent
-    implementation: 2.0 to 2.9); the last one, whose noise is below the one-step error, changes the time by at most 15 %; a smallest noise variance of 1e-2
-    shortens the time to at most 0.8 of it. The last threshold takes 1e-2 to be far above the model's one-step error and
-    4e-7 to be near it, which the table checks; the MSE stepper stands beside them.
+    Thresholds, set beforehand: one refinement lasts at least 1.6 times as long as none (an independent implementation:
+    2.0 to 2.9); the last one, whose noise is below the one-step error, changes the time by at most 15 %; a smallest
+    noise variance of 1e-2 shortens the time to at most 0.8 of it. The last threshold takes 1e-2 to be far above the
+    model's one-step error and 4e-7 to be near it, which the table checks; the MSE stepper stands beside them.
     """
     setting = _setting(scale)
     specs = _models(setting, ("refiner",), setting.n_seeds)["refiner"]

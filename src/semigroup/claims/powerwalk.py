@@ -242,9 +242,9 @@ def decay_of_failures(
 def failures_fall_exponentially_and_errors_like_a_root(scale: Scale) -> Measurement:
     """wiki-vote, the first five sources that have a target of q = 0.010 ± 0.001, each with its nearest; 1500 repetitions.
 
-    The thresholds of the independent implementation, which had one target, are applied to the median of the five.
-    Sizes with fewer than five failures are left out of a fit. The complement: the L1 error of whole vectors falls like R^-1/2 and not exponentially,
-    an exponent of -0.49 ± 0.05 between R = 1e4 and 1e5.
+    The thresholds of the independent implementation, which had one target, are applied to the median of the five. Sizes
+    with fewer than five failures are left out of a fit. The complement: the L1 error of whole vectors falls like R^-1/2
+    and not exponentially, an exponent of -0.49 ± 0.05 between R = 1e4 and 1e5.
     """
     only_on_cpu(scale)
     case = bench("wiki-vote", 50)
