@@ -46,11 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         if words[0] == "run":
-            return run(words[1:])
-        return tyro.cli(_COMMANDS[words[0]], args=words[1:], prog=f"semigroup {words[0]}")
+            status = run(words[1:])
+        else:
+            status = tyro.cli(_COMMANDS[words[0]], args=words[1:], prog=f"semigroup {words[0]}")
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt as stop:
         print(f"semigroup: {stop or 'stopped'}", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader has seen enough, as in `semigroup methods | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, TypeError, ImportError, RuntimeError, OSError) as error:
         if os.environ.get("SEMIGROUP_DEBUG"):
             raise
