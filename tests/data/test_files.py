@@ -17,7 +17,7 @@ import scipy.io
 import scipy.sparse as sp
 
 from semigroup.data.datasets import Download, download
-from semigroup.data.files import read_array, read_arrays, read_graph, read_table
+from semigroup.data.files import read_array, read_arrays, read_graph, read_points, read_table
 
 EDGES = [("a", "b", 1.0), ("b", "c", 2.0), ("c", "d", 0.5)]
 ADJACENCY = np.array([[0, 1, 0, 0], [1, 0, 2, 0], [0, 2, 0, 0.5], [0, 0, 0.5, 0]])
@@ -233,3 +233,93 @@ def test_a_local_copy_is_preferred_to_a_download(tmp_path, monkeypatch):
     np.savez(tmp_path / "made" / "up.npz", x=np.arange(3))
     there = Download("made/up.npz", {"http://127.0.0.1:1/nothing": "0"}, lambda paths: {})
     np.testing.assert_array_equal(download(there)["x"], [0, 1, 2])
+
+
+POINTS = np.array([[0.5, 1.5], [2.5, -3.5], [4.25, 0.0]])
+
+
+@pytest.mark.parametrize("name", ["p.csv", "p.tsv", "p.parquet", "p.npz", "p.h5"])
+def test_points_come_with_what_else_the_file_says_of_them(tmp_path, name):
+    path, kinds = tmp_path / name, np.array([2, 1, 2])
+    table = pd.DataFrame({"kind": kinds, "u": POINTS[:, 0], "v": POINTS[:, 1]})
+    if name == "p.npz":
+        np.savez(path, X=POINTS, kind=kinds, other=np.zeros((5, 5)))
+    elif name == "p.h5":
+        with h5py.File(path, "w") as file:
+            file["points"], file["kind"] = POINTS, kinds
+    elif name == "p.parquet":
+        table.to_parquet(path)
+    else:
+        table.to_csv(path, index=False, sep="," if name == "p.csv" else "\t")
+    cloud = read_points(path)
+    np.testing.assert_array_equal(cloud.points, POINTS)
+    assert cloud.features in (("u", "v"), ("x1", "x2"))
+    assert list(cloud.annotations.columns) == ["kind"] and list(cloud.annotations["kind"]) == [2, 1, 2]
+
+
+def test_whole_numbers_are_coordinates_where_there_is_nothing_else(tmp_path):
+    pd.DataFrame({"gene1": [3, 0], "gene2": [1, 5], "cell": ["a", "b"]}).to_csv(tmp_path / "counts.csv", index=False)
+    cloud = read_points(tmp_path / "counts.csv")
+    assert cloud.points.tolist() == [[3, 1], [0, 5]] and list(cloud.annotations["cell"]) == ["a", "b"]
+
+
+def write_cells(path, *, sparse: str | None = None, components: np.ndarray | None = None):
+    """A file in the layout that anndata writes."""
+
+    def words(group, name, values):
+        group[name] = np.array(values, dtype=object)
+
+    with h5py.File(path, "w") as file:
+        if sparse is None:
+            file["X"] = POINTS
+        else:
+            matrix = (sp.csr_array if sparse == "csr_matrix" else sp.csc_array)(POINTS)
+            group = file.create_group("X")
+            group.attrs.update({"encoding-type": sparse, "shape": POINTS.shape})
+            for part in ("data", "indices", "indptr"):
+                group[part] = getattr(matrix, part)
+        obs, var = file.create_group("obs"), file.create_group("var")
+        obs.attrs.update({"_index": "_index", "column-order": np.array(["type", "day", "dose"], dtype=object)})
+        var.attrs["_index"] = "_index"
+        words(obs, "_index", ["c1", "c2", "c3"])
+        words(var, "_index", ["g1", "g2"])
+        words(obs.create_group("type"), "categories", ["B", "T"])
+        obs["type/codes"], obs["day"] = np.array([1, 0, -1], dtype=np.int8), np.array([0.0, 1.0, 2.0])
+        obs["dose/values"], obs["dose/mask"] = np.array([1, 2, 3]), np.array([False, True, False])
+        if components is not None:
+            file["obsm/X_pca"] = components
+    return path
+
+
+@pytest.mark.parametrize("sparse", [None, "csr_matrix", "csc_matrix"])
+def test_cells_are_read_dense_and_sparse_with_their_annotations(tmp_path, sparse):
+    cells = read_points(write_cells(tmp_path / "cells.h5ad", sparse=sparse))
+    np.testing.assert_array_equal(cells.points, POINTS)
+    assert cells.features == ("g1", "g2") and list(cells.annotations.index) == ["c1", "c2", "c3"]
+    assert list(cells.annotations["type"].astype(object).fillna("?")) == ["T", "B", "?"]
+    assert list(cells.annotations["day"]) == [0, 1, 2] and list(cells.annotations["dose"].isna()) == [
+        False,
+        True,
+        False,
+    ]
+
+
+def test_principal_components_of_cells_are_preferred_to_their_genes(tmp_path):
+    components = np.arange(9.0).reshape(3, 3)
+    cells = read_points(write_cells(tmp_path / "cells.h5ad", components=components))
+    np.testing.assert_array_equal(cells.points, components)
+    assert cells.features == ("PC1", "PC2", "PC3")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"a": np.zeros((3, 2)), "b": np.zeros((3, 2))}, "the only one with two axes"),
+        ({"X": np.array([[0.0, np.nan]])}, "NaN"),
+        ({"X": np.zeros(3)}, "2 axes"),
+    ],
+)
+def test_files_without_points_are_refused_by_name(tmp_path, arrays, words):
+    np.savez(tmp_path / "p.npz", **arrays)
+    with pytest.raises(ValueError, match=rf"p\.npz.*{words}"):
+        read_points(tmp_path / "p.npz")

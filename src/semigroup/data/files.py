@@ -9,17 +9,19 @@ import gzip
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import scipy.io
 import scipy.sparse as sp
 
-from semigroup.base import require
+from semigroup.base import check_array, require
 from semigroup.operators import Graph, as_graph
 
-__all__ = ["read_array", "read_arrays", "read_graph", "read_table"]
+__all__ = ["PointCloud", "read_array", "read_arrays", "read_graph", "read_points", "read_table"]
 
 _TABLES = (".csv", ".tsv", ".txt", ".parquet")
 
@@ -94,6 +96,129 @@ def read_array(path: str | Path, name: str | None = None) -> np.ndarray:
     if len(arrays) != 1:
         raise ValueError(f"{path}: expected one array, found {len(arrays)}: {', '.join(arrays) or 'none'}")
     return next(iter(arrays.values()))
+
+
+@dataclass(frozen=True)
+class PointCloud:
+    """Points and what else a file says of each.
+
+    Attributes
+    ----------
+    points : ndarray of shape (n, d)
+        float64, finite.
+    features : tuple of str
+        Names of the d columns.
+    annotations : DataFrame of n rows
+        Everything else the file has for each point; its index holds the points' names.
+    """
+
+    points: np.ndarray
+    features: tuple[str, ...]
+    annotations: pd.DataFrame
+
+
+def read_points(path: str | Path) -> PointCloud:
+    """A point cloud with its annotations from a table, npy, npz, HDF5 or h5ad (single cells).
+
+    ====================  ===========================================  ===================================================
+    file                  points                                       annotations
+    ====================  ===========================================  ===================================================
+    table                 the columns of decimal numbers, or else all  the other columns (words, whole numbers)
+                          numeric ones
+    npy                   the array                                    none
+    npz, HDF5             ``X``, ``points``, or the only array with    arrays of one axis with one entry a point
+                          two axes
+    h5ad                  the principal components ``obsm/X_pca``,     ``obs``
+                          or else ``X``
+    ====================  ===========================================  ===================================================
+
+    Raises
+    ------
+    ValueError
+        If there are no points, or a coordinate is NaN or infinite; begins with the file's name.
+    """
+    path = _existing(path)
+    with _naming(path):
+        if _suffix(path) == ".h5ad":
+            return _from_h5ad(path)
+        if _suffix(path) in _TABLES:
+            table = read_table(path)
+            numeric = table.select_dtypes("number")
+            decimal = [name for name, kind in numeric.dtypes.items() if pd.api.types.is_float_dtype(kind)]
+            numeric = numeric[decimal] if decimal else numeric
+            if numeric.shape[1] == 0:
+                raise ValueError(f"{path}: no numeric column in the table")
+            points, features = numeric.to_numpy(dtype=np.float64), tuple(map(str, numeric.columns))
+            annotations = table.drop(columns=numeric.columns)
+        else:
+            arrays = read_arrays(path)
+            flat = [name for name, array in arrays.items() if array.ndim == 2]
+            name = next((name for name in ("X", "points") if name in arrays), flat[0] if len(flat) == 1 else None)
+            if len(arrays) == 1:
+                name = next(iter(arrays))
+            if name is None:
+                raise ValueError(
+                    f"{path}: points are the array 'X', 'points', or the only one with two axes; "
+                    f"found {', '.join(arrays) or 'none'}"
+                )
+            points = arrays.pop(name)
+            features = tuple(f"x{j + 1}" for j in range(points.shape[-1] if points.ndim == 2 else 0))
+            annotations = pd.DataFrame(
+                {key: array for key, array in arrays.items() if array.shape == (len(points),)}, index=range(len(points))
+            )
+        return PointCloud(check_array(points, str(path), ndim=2), features, annotations)
+
+
+_DENSE_LIMIT = 200_000_000  # numbers of a sparse expression matrix that are spelt out: 1.6 GB
+
+
+def _from_h5ad(path: Path) -> PointCloud:
+    """Cells by the format of AnnData files, https://anndata.readthedocs.io/en/latest/fileformat-prose.html."""
+    import h5py
+
+    with h5py.File(path) as file:
+        frame = file["obs"]
+        if not isinstance(frame, h5py.Group):
+            raise ValueError(
+                f"{path}: written by a version of anndata before 0.7; read and write it anew with a later one"
+            )
+        columns = {str(name): _column(frame[str(name)]) for name in frame.attrs["column-order"]}
+        annotations = pd.DataFrame(columns, index=_column(frame[frame.attrs["_index"]]))
+        pca = file.get("obsm/X_pca")
+        if pca is not None:
+            points = pca[()]
+            features = tuple(f"PC{j + 1}" for j in range(points.shape[1]))
+        else:
+            points = _matrix(file["X"], path)
+            names = file["var"][file["var"].attrs["_index"]]
+            features = tuple(map(str, _column(names)))
+    return PointCloud(check_array(points, str(path), ndim=2), features, annotations)
+
+
+def _matrix(item: Any, path: Path) -> np.ndarray:
+    """A dense dataset, or a group with the parts of a CSR or CSC matrix."""
+    kind = item.attrs.get("encoding-type", "array")
+    if kind not in ("csr_matrix", "csc_matrix"):
+        return item[()]
+    shape = tuple(map(int, item.attrs["shape"]))
+    if shape[0] * shape[1] > _DENSE_LIMIT:
+        raise ValueError(
+            f"{path}: X is sparse and too large to spell out, {shape}; store its principal components in obsm/X_pca"
+        )
+    parts = item["data"][()], item["indices"][()], item["indptr"][()]
+    sparse = sp.csr_array if kind == "csr_matrix" else sp.csc_array
+    return sparse(parts, shape=shape).toarray()
+
+
+def _column(item: Any) -> Any:
+    """A column of an AnnData table: plain, strings, or codes of categories."""
+    if "codes" in item:
+        categories = item["categories"]
+        names = categories.asstr()[()] if categories.dtype.kind == "O" else categories[()]
+        return pd.Categorical.from_codes(item["codes"][()], names)
+    if "values" in item:  # with a mask of what is missing
+        return pd.Series(item["values"][()]).mask(item["mask"][()]).to_numpy()
+    return item.asstr()[()] if item.dtype.kind == "O" else item[()]
 
 
 def read_graph(path: str | Path, *, directed: bool = False) -> Graph:
