@@ -1,6 +1,7 @@
 """Graphs: encodings, rankings, clusters."""
 
 from semigroup.graphs.powerwalk import PowerWalk
+from semigroup.graphs.proximity import ProximityClustering
 from semigroup.graphs.spe import (
     PEG,
     SPE,
@@ -20,6 +21,7 @@ __all__ = [
     "AddEigenpairs",
     "BasisNet",
     "PowerWalk",
+    "ProximityClustering",
     "RandomWalk",
     "RawEigenvectors",
     "SPEClassifier",
