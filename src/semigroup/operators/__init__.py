@@ -1,6 +1,7 @@
 """Ground floor: graphs, Laplacians, functions of them, walks, topologies of networks. Knows nothing of methods."""
 
 from semigroup.operators.connection import connection_laplacian, parallel_transport, tangent_frames
+from semigroup.operators.farthest import diameter, farthest_points
 from semigroup.operators.graph import Graph, as_graph, check_connected
 from semigroup.operators.heat import heat
 from semigroup.operators.laplacian import laplacian, transition_matrix
@@ -17,7 +18,9 @@ __all__ = [
     "canonical_basis",
     "check_connected",
     "connection_laplacian",
+    "diameter",
     "eigenpairs",
+    "farthest_points",
     "geodesic_neighbours",
     "heat",
     "laplacian",
