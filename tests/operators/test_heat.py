@@ -1,5 +1,6 @@
 """Heat kernels against scipy's matrix exponential, their invariants, and what they cost on a large graph."""
 
+import itertools
 import tracemalloc
 
 import numpy as np
@@ -86,6 +87,14 @@ def test_error_of_the_expansion_stays_below_its_tolerance_and_its_degree_is_not_
     )
     assert error <= tol
     assert chebyshev_degree(4 * t, tol) <= 4 + 1.1 * np.sqrt(2 * 4 * t * np.log(2 / tol)) + np.log(2 / tol)
+
+
+def test_a_degree_cuts_the_expansion_and_the_error_falls_with_it():
+    operator = laplacian(path(60).adjacency)
+    exact = heat(operator, 10.0, method="dense")
+    errors = [np.abs(heat(operator, 10.0, method="chebyshev", degree=k) - exact).max() for k in (5, 10, 20, 40)]
+    assert errors[0] > 1e-2 and errors[-1] < 1e-8
+    assert all(later < earlier for earlier, later in itertools.pairwise(errors))
 
 
 def test_operators_with_negative_eigenvalues_grow_as_they_should():

@@ -88,3 +88,27 @@ def test_bad_input_is_named():
         geodesic_neighbours(sp.csr_array(np.kron(np.eye(3), [[0.0, 1.0], [1.0, 0.0]])), 5)
     with pytest.raises(ValueError, match="bandwidth must be > 0"):
         neighbour_graph(points, 2, bandwidth=0.0)
+
+
+def test_adaptive_weights_are_the_overlap_of_two_gaussians():
+    points = cloud(40, 0)
+    distance = cdist(points, points)
+    width = np.sort(distance, axis=1)[:, 5] / 2
+    spread = width[:, None] ** 2 + width**2
+    overlap = np.sqrt(2 * np.outer(width, width) / spread) * np.exp(-(distance**2) / spread)
+    found = neighbour_graph(points, 5, kernel="adaptive").toarray()
+    joined = neighbour_graph(points, 5, kernel="binary").toarray()
+    assert np.allclose(found, overlap * joined)
+
+
+def test_fuzzy_weights_are_those_of_umap():
+    umap = pytest.importorskip("umap.umap_")
+    points = cloud(200, 0)
+    theirs, _, _ = umap.fuzzy_simplicial_set(points.astype(np.float32), 11, np.random.RandomState(0), "euclidean")
+    assert abs(theirs - neighbour_graph(points, 10, kernel="fuzzy")).max() < 1e-4
+
+
+def test_fuzzy_membership_of_the_nearest_neighbour_is_full():
+    found = neighbour_graph(cloud(100, 1), 8, kernel="fuzzy")
+    assert found.data.max() <= 1 + 1e-15 and abs(found - found.T).max() == 0
+    assert np.allclose(found.toarray().max(axis=1), 1, rtol=0, atol=1e-15)

@@ -62,6 +62,7 @@ def heat(
     *,
     method: HeatMethod = "auto",
     tol: float = 1e-10,
+    degree: int | None = None,
     n_steps: int = 30,
 ) -> np.ndarray:
     r"""Apply the heat semigroup, :math:`e^{-tL} B`.
@@ -80,6 +81,8 @@ def heat(
     tol : float
         Bound on the error of ``'chebyshev'``, as a norm relative to that of each column, for an operator without
         negative eigenvalues. The dense ways and ``'taylor'`` work to rounding.
+    degree : int, optional
+        Degree of ``'chebyshev'`` for all times, in place of the one that `tol` needs.
     n_steps : int
         Steps K of ``'euler'``.
 
@@ -114,6 +117,8 @@ def heat(
         raise ValueError(f"times must be >= 0, got {points.min():g}: the heat equation does not run backwards")
     check_choice(method, "method", METHODS)
     tol, n_steps = check_number(tol, "tol", above=0, below=1), check_integer(n_steps, "n_steps", minimum=1)
+    if degree is not None:
+        degree = check_integer(degree, "degree", minimum=1)
     block, is_vector = as_columns(columns, matrix.shape[0])
     if method == "auto":
         method = _cheapest(matrix, points, block.shape[1], tol)
@@ -122,7 +127,7 @@ def heat(
     elif method == "positive":
         result = np.stack([_positive(to_dense(matrix), t) for t in points]) @ block
     elif method == "chebyshev":
-        result = _chebyshev(matrix, points, block, tol)
+        result = _chebyshev(matrix, points, block, tol, degree)
     elif method == "taylor":
         result = np.stack([expm_multiply(-t * matrix, block, traceA=-t * matrix.trace()) for t in points])
     else:
@@ -188,14 +193,14 @@ def chebyshev_degree(half_width: float, tol: float) -> int:
     return len(_chebyshev_coefficients(half_width, tol)) - 1
 
 
-def _chebyshev_coefficients(half_width: float, tol: float) -> Float[np.ndarray, " terms"]:
-    r"""Of :math:`e^{-z(x+1)}` on [-1, 1]: :math:`(2 - \delta_{k0}) (-1)^k e^{-z} I_k(z)`, cut where the tail is below tol."""
+def _chebyshev_coefficients(half_width: float, tol: float, degree: int | None = None) -> Float[np.ndarray, " terms"]:
+    r"""Of :math:`e^{-z(x+1)}` on [-1, 1]: :math:`(2 - \delta_{k0}) (-1)^k e^{-z} I_k(z)`, up to a degree or a tail of tol."""
     # e^{-z} I_k(z) <= e^{-k^2 / (2 (z + k))}, so that beyond this degree nothing is left above 1e-20.
-    limit = int(46 + np.sqrt(46**2 + 92 * half_width)) + 2
+    limit = int(46 + np.sqrt(46**2 + 92 * half_width)) + 2 if degree is None else degree
     size = 2 * ive(np.arange(limit + 1), half_width)
     size[0] /= 2
     tail = np.cumsum(size[::-1])[::-1]  # of term k and those after it
-    n_terms = max(1, int((tail > tol).sum()))
+    n_terms = max(1, int((tail > tol).sum())) if degree is None else degree + 1
     return size[:n_terms] * (-1.0) ** np.arange(n_terms)
 
 
@@ -204,10 +209,11 @@ def _chebyshev(
     times: Float[np.ndarray, " times"],
     block: Float[np.ndarray, "n b"],
     tol: float,
+    degree: int | None,
 ) -> Float[np.ndarray, "times n b"]:
     low, high = spectral_interval(matrix)
     centre, half = (high + low) / 2, max((high - low) / 2, np.finfo(float).tiny)
-    series = [_chebyshev_coefficients(t * half, tol) for t in times]
+    series = [_chebyshev_coefficients(t * half, tol, degree) for t in times]
     n_terms = max(map(len, series))
     table = np.zeros((n_terms, len(times)))
     for j, coefficients in enumerate(series):

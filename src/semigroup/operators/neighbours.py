@@ -11,14 +11,25 @@ kernel               weight of the edge i - j
 ``'gaussian'``       :math:`\exp(-\lVert x_i - x_j\rVert^2 / \sigma^2)`
 ``'alpha-decay'``    :math:`\tfrac12 (K_{ij} + K_{ji})` with
                      :math:`K_{ij} = \exp(-(\lVert x_i - x_j\rVert / \epsilon_i)^\alpha)`, zero below a threshold: PHATE's
+``'adaptive'``       :math:`\sqrt{2 \sigma_i \sigma_j / (\sigma_i^2 + \sigma_j^2)}
+                     \exp(-\lVert x_i - x_j\rVert^2 / (\sigma_i^2 + \sigma_j^2))`, :math:`\sigma_i = \epsilon_i / 2`:
+                     diffusion pseudotime's, scanpy's ``method='gauss'``
+``'fuzzy'``          :math:`F_{ij} + F_{ji} - F_{ij} F_{ji}` with
+                     :math:`F_{ij} = \exp(-(\lVert x_i - x_j\rVert - \rho_i) / s_i)`, :math:`\rho_i` the distance to the
+                     nearest neighbour and :math:`s_i` such that a row sums to :math:`\log_2(k + 1)`: UMAP's, and scanpy's
+                     default, for k + 1 neighbours, since they count the point itself
 ===================  =================================================================================================
 
-The first three join i and j where :math:`j \in N_k(i)` or :math:`i \in N_k(j)`; the last reaches as far as its threshold.
+All but ``'alpha-decay'``, which reaches as far as its threshold, join i and j where :math:`j \in N_k(i)` or
+:math:`i \in N_k(j)`.
 
 References
 ----------
 - K. R. Moon et al., "Visualizing structure and transitions in high-dimensional biological data", Nature Biotechnology 37
   (2019), for the alpha-decay kernel.
+- L. Haghverdi et al., "Diffusion pseudotime robustly reconstructs lineage branching", Nature Methods 13 (2016), for
+  ``'adaptive'``.
+- L. McInnes, J. Healy, J. Melville, "UMAP", arXiv:1802.03426 (2018), section 3.1, for ``'fuzzy'``.
 - R. R. Coifman, S. Lafon, "Diffusion maps", Applied and Computational Harmonic Analysis 21 (2006), for the normalisation.
 """
 
@@ -38,7 +49,8 @@ from semigroup.base import check_array, check_choice, check_integer, check_numbe
 
 __all__ = ["geodesic_neighbours", "neighbour_graph", "normalise_density"]
 
-Kernel = Literal["binary", "distance", "gaussian", "alpha-decay"]
+Kernel = Literal["binary", "distance", "gaussian", "alpha-decay", "adaptive", "fuzzy"]
+KERNELS = ("binary", "distance", "gaussian", "alpha-decay", "adaptive", "fuzzy")
 
 
 def neighbour_graph(
@@ -57,7 +69,7 @@ def neighbour_graph(
     points : array of shape (n, d)
     n_neighbors : int
         k, the point itself not counted; at most n - 1.
-    kernel : {'binary', 'distance', 'gaussian', 'alpha-decay'}
+    kernel : {'binary', 'distance', 'gaussian', 'alpha-decay', 'adaptive', 'fuzzy'}
         See the table of the module.
     bandwidth : float, optional
         :math:`\sigma` of the Gaussian, in units of the points; the mean distance to the k neighbours if not given.
@@ -90,7 +102,7 @@ def neighbour_graph(
     n_neighbors = check_integer(n_neighbors, "n_neighbors", minimum=1)
     if n_neighbors >= n:
         raise ValueError(f"n_neighbors must be below the number of points, {n}, got {n_neighbors}")
-    check_choice(kernel, "kernel", ("binary", "distance", "gaussian", "alpha-decay"))
+    check_choice(kernel, "kernel", KERNELS)
     if bandwidth is not None:
         bandwidth = check_number(bandwidth, "bandwidth", above=0)
     decay = check_number(decay, "decay", above=0)
@@ -100,8 +112,15 @@ def neighbour_graph(
     if kernel == "alpha-decay":
         return _alpha_decay(search, points, distance, decay, threshold)
     source, target = np.repeat(np.arange(n), n_neighbors), neighbour.ravel()
+    if kernel == "fuzzy":
+        directed = sp.csr_array((_fuzzy_membership(distance).ravel(), (source, target)), shape=(n, n))
+        return _tidy(directed + directed.T - directed * directed.T)
     if kernel == "binary":
         weight = np.ones(len(source))
+    elif kernel == "adaptive":
+        scale = _bandwidths(distance) / 2
+        spread = scale[source] ** 2 + scale[target] ** 2
+        weight = np.sqrt(2 * scale[source] * scale[target] / spread) * np.exp(-(distance.ravel() ** 2) / spread)
     elif kernel == "distance":
         weight = distance.ravel()
         if not weight.all():
@@ -124,10 +143,7 @@ def _alpha_decay(
     threshold: float,
 ) -> sp.csr_array:
     n, k = distance.shape
-    bandwidth = distance[:, -1]
-    if not bandwidth.all():
-        point = int(np.flatnonzero(bandwidth == 0)[0])
-        raise ValueError(f"points hold more than {k} copies of point {point}, whose bandwidth is therefore zero")
+    bandwidth = _bandwidths(distance)
     reach = bandwidth * (-np.log(threshold)) ** (1 / decay)
     source, target, weight = [], [], []
     waiting, n_sought = np.arange(n), min(2 * k, n - 1)
@@ -144,6 +160,33 @@ def _alpha_decay(
     ends = np.concatenate(source), np.concatenate(target)
     directed = sp.csr_array((np.concatenate(weight), ends), shape=(n, n))
     return _tidy((directed + directed.T) / 2)
+
+
+def _bandwidths(distance: Float[np.ndarray, "n k"]) -> Float[np.ndarray, " n"]:
+    """Distance to the k-th neighbour."""
+    bandwidth = distance[:, -1]
+    if not bandwidth.all():
+        point, k = int(np.flatnonzero(bandwidth == 0)[0]), distance.shape[1]
+        raise ValueError(f"points hold more than {k} copies of point {point}, whose bandwidth is therefore zero")
+    return bandwidth
+
+
+def _fuzzy_membership(distance: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:
+    """UMAP's directed weights, with their scales by bisection for all points at once."""
+    n, k = distance.shape
+    _bandwidths(distance)
+    nearest = np.where(distance > 0, distance, np.inf).min(axis=1)
+    excess = np.maximum(distance - nearest[:, None], 0)
+    low, high = np.zeros(n), np.full(n, np.inf)
+    scale = np.ones(n)
+    for _ in range(64):
+        too_wide = np.exp(-excess / scale[:, None]).sum(axis=1) > np.log2(k + 1)
+        low, high = np.where(too_wide, low, scale), np.where(too_wide, scale, high)
+        scale = np.where(np.isinf(high), 2 * scale, (low + high) / 2)
+    # Where many neighbours are equally near, no scale reaches the sum: UMAP's least scale, a thousandth of the mean
+    # distance with the point itself counted.
+    scale = np.maximum(scale, 1e-3 * distance.sum(axis=1) / (k + 1))
+    return np.exp(-excess / scale[:, None])
 
 
 def _tidy(matrix: Any) -> sp.csr_array:
