@@ -1,16 +1,27 @@
-"""Point clouds on manifolds that are known in closed form."""
+"""Point clouds on manifolds that are known in closed form, some with their geodesic distances."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from scipy.spatial.distance import cdist
 
 from semigroup.base import check_integer, check_number, numpy_generator
+from semigroup.operators import shortest_path_distances
 from semigroup.operators.farthest import farthest_points
 
-__all__ = ["bumpy_sphere", "clifford_torus", "fibonacci_sphere", "three_sphere"]
+__all__ = [
+    "ManifoldSample",
+    "branching_tree",
+    "bumpy_sphere",
+    "clifford_torus",
+    "fibonacci_sphere",
+    "swiss_roll",
+    "three_sphere",
+]
 
 
 def fibonacci_sphere(n_points: int) -> Float[np.ndarray, "n 3"]:
@@ -102,3 +113,141 @@ def bumpy_sphere(n_points: int) -> Float[np.ndarray, "n 3"]:
     radius = 1 + np.exp(_BUMPS[:, 4] * (directions @ axes.T - 1)) @ _BUMPS[:, 3]
     points = radius[:, None] * directions
     return points[farthest_points(points, n_points)[0]]
+
+
+# --- with geodesic distances -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ManifoldSample:
+    """Noisy points of a manifold, and the truth.
+
+    Attributes
+    ----------
+    points : array of shape (n, d)
+        Observed, with noise.
+    clean : array of shape (n, d)
+        The same points without noise.
+    position : array of shape (n,)
+        Where each point is along the manifold, for colour: arc length along the roll, steps from the tree's root.
+    labels : int array of shape (n,)
+        Cluster or branch.
+    geodesics : array of shape (n, n)
+        Length of the shortest way along the manifold.
+    """
+
+    points: Float[np.ndarray, "n d"]
+    clean: Float[np.ndarray, "n d"]
+    position: Float[np.ndarray, " n"]
+    labels: Int[np.ndarray, " n"]
+    geodesics: Float[np.ndarray, "n n"]
+
+
+def swiss_roll(
+    n_samples: int = 500,
+    *,
+    n_features: int = 3,
+    noise: float = 0.1,
+    clustered: bool = False,
+    random_state: int | np.random.Generator | None = None,
+) -> ManifoldSample:
+    r"""A sheet rolled up in three dimensions, turned into more by a random rotation.
+
+    :math:`x = (s \cos s, h, s \sin s)` with :math:`s = 1.5 \pi (1 + 2U)`, :math:`h = 5U'`, plus noise. The sheet is flat, so that
+    the geodesic distance is that of :math:`(u(s), h)` in the plane, with the arc length
+    :math:`u(s) = \tfrac12 (s \sqrt{1 + s^2} + \operatorname{asinh} s)`.
+
+    Parameters
+    ----------
+    n_samples : int
+    n_features : int
+        Dimension d >= 3 of the points; with d > 3 the roll lies in a random subspace.
+    noise : float
+        Standard deviation of the noise in each of the d dimensions.
+    clustered : bool
+        Draw s from normal laws of variance 1 around 7 and 12 in equal parts instead; `labels` tell which.
+    random_state : int, Generator or None
+
+    References
+    ----------
+    G. Huguet et al., "A Heat Diffusion Perspective on Geodesic Preserving Dimensionality Reduction", NeurIPS 2023.
+
+    Examples
+    --------
+    >>> roll = swiss_roll(100, n_features=10, random_state=0)
+    >>> roll.points.shape, roll.geodesics.shape
+    ((100, 10), (100, 100))
+    """
+    n_samples = check_integer(n_samples, "n_samples", minimum=2)
+    n_features = check_integer(n_features, "n_features", minimum=3)
+    noise = check_number(noise, "noise", minimum=0)
+    generator = numpy_generator(random_state)
+    labels = np.zeros(n_samples, dtype=np.int64)
+    if clustered:
+        labels[n_samples // 2 :] = 1
+        turn = np.where(labels == 0, 7.0, 12.0) + generator.normal(size=n_samples)
+    else:
+        turn = 1.5 * np.pi * (1 + 2 * generator.random(n_samples))
+    height = 5 * generator.random(n_samples)
+    clean = np.stack([turn * np.cos(turn), height, turn * np.sin(turn)], axis=1)
+    if n_features > 3:
+        rotation, _ = np.linalg.qr(generator.normal(size=(n_features, 3)))
+        clean = clean @ rotation.T
+    points = clean + noise * generator.normal(size=clean.shape)
+    length = (turn * np.sqrt(1 + turn**2) + np.arcsinh(turn)) / 2
+    flat = np.stack([length, height], axis=1)
+    return ManifoldSample(points, clean, length, labels, cdist(flat, flat))
+
+
+def branching_tree(
+    n_branches: int = 5,
+    branch_length: int = 100,
+    *,
+    n_features: int = 10,
+    noise: float = 1.0,
+    n_neighbors: int = 10,
+    random_state: int | np.random.Generator | None = None,
+) -> ManifoldSample:
+    r"""Random walks that branch off a first one: the artificial tree of the PHATE paper.
+
+    Each branch is a cumulative sum of steps uniform in :math:`[-1, 1]^d`; the first starts at the origin, each other one at a
+    random point of the first. The geodesic distance is the length of the shortest path over a neighbour graph of the
+    points without noise.
+
+    Parameters
+    ----------
+    n_branches, branch_length : int
+        Points a branch.
+    n_features : int
+        d.
+    noise : float
+        Standard deviation of the noise in each dimension, where a step has a standard deviation of 0.58.
+    n_neighbors : int
+        Of the graph behind `geodesics`.
+    random_state : int, Generator or None
+
+    References
+    ----------
+    K. R. Moon et al., "Visualizing structure and transitions in high-dimensional biological data", Nature Biotechnology 37
+    (2019).
+
+    Examples
+    --------
+    >>> tree = branching_tree(3, 50, random_state=0)
+    >>> tree.points.shape, np.bincount(tree.labels)
+    ((150, 10), array([50, 50, 50]))
+    """
+    n_branches = check_integer(n_branches, "n_branches", minimum=1)
+    branch_length = check_integer(branch_length, "branch_length", minimum=2)
+    n_features = check_integer(n_features, "n_features", minimum=1)
+    noise = check_number(noise, "noise", minimum=0)
+    generator = numpy_generator(random_state)
+    walks = np.cumsum(generator.uniform(-1, 1, (n_branches, branch_length, n_features)), axis=1)
+    start = generator.integers(branch_length, size=n_branches - 1)
+    walks[1:] += walks[0, start][:, None]
+    steps = np.tile(np.arange(branch_length, dtype=np.float64), (n_branches, 1))
+    steps[1:] += start[:, None]
+    clean = walks.reshape(-1, n_features)
+    points = clean + noise * generator.normal(size=clean.shape)
+    labels = np.repeat(np.arange(n_branches), branch_length)
+    return ManifoldSample(points, clean, steps.ravel(), labels, shortest_path_distances(clean, n_neighbors))

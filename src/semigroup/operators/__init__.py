@@ -5,7 +5,12 @@ from semigroup.operators.farthest import diameter, farthest_points
 from semigroup.operators.graph import Graph, as_graph, check_connected
 from semigroup.operators.heat import heat
 from semigroup.operators.laplacian import laplacian, transition_matrix
-from semigroup.operators.neighbours import geodesic_neighbours, neighbour_graph, normalise_density
+from semigroup.operators.neighbours import (
+    geodesic_neighbours,
+    neighbour_graph,
+    normalise_density,
+    shortest_path_distances,
+)
 from semigroup.operators.partition import modularity
 from semigroup.operators.resolvent import resolvent
 from semigroup.operators.spectrum import Eigenpairs, canonical_basis, eigenpairs, spectral_interval
@@ -32,6 +37,7 @@ __all__ = [
     "parallel_transport",
     "random_walks",
     "resolvent",
+    "shortest_path_distances",
     "spectral_interval",
     "tangent_frames",
     "transition_matrix",

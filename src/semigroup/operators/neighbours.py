@@ -43,11 +43,13 @@ import numba
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float, Int
+from scipy.sparse.csgraph import dijkstra
 from sklearn.neighbors import NearestNeighbors
 
 from semigroup.base import check_array, check_choice, check_integer, check_number
+from semigroup.operators.graph import Graph, check_connected
 
-__all__ = ["geodesic_neighbours", "neighbour_graph", "normalise_density"]
+__all__ = ["geodesic_neighbours", "neighbour_graph", "normalise_density", "shortest_path_distances"]
 
 Kernel = Literal["binary", "distance", "gaussian", "alpha-decay", "adaptive", "fuzzy"]
 KERNELS = ("binary", "distance", "gaussian", "alpha-decay", "adaptive", "fuzzy")
@@ -267,6 +269,32 @@ def geodesic_neighbours(
         reached = int((neighbour[short[0]] >= 0).sum())
         raise ValueError(f"n_neighbors is {n_neighbors}, and node {short[0]} reaches {reached} other nodes only")
     return neighbour, distance
+
+
+def shortest_path_distances(points: Any, n_neighbors: int = 10) -> Float[np.ndarray, "n n"]:
+    """Lengths of the shortest paths between all points over the graph of nearest neighbours: Isomap's distances.
+
+    Parameters
+    ----------
+    points : array of shape (n, d)
+    n_neighbors : int
+
+    Raises
+    ------
+    ValueError
+        If the graph is disconnected, or points coincide.
+
+    Examples
+    --------
+    >>> shortest_path_distances(np.array([[0.0], [1.0], [3.0]]), 1)
+    array([[0., 1., 3.],
+           [1., 0., 2.],
+           [3., 2., 0.]])
+    """
+    graph = check_connected(
+        Graph(neighbour_graph(points, n_neighbors, kernel="distance")), "the neighbour graph of points"
+    )
+    return dijkstra(graph.adjacency, directed=False)
 
 
 @numba.njit(nogil=True, cache=True)
