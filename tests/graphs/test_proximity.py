@@ -287,6 +287,14 @@ def test_free_energy_and_randomised_paths_go_from_shortest_paths_to_commute_time
         np.testing.assert_allclose(ratio, ratio.mean(), rtol=1e-3)
 
 
+def test_randomised_paths_are_the_derivative_of_the_free_energy(weighted):
+    step, beta = 1e-4, 0.8
+    ahead, behind = ((beta + s) * free_energy(weighted, beta + s) for s in (step, -step))
+    np.testing.assert_allclose(
+        (ahead - behind) / (2 * step), randomised_shortest_paths(weighted, beta), rtol=1e-6, atol=1e-6
+    )
+
+
 def test_free_energy_and_logarithmic_pageranks_are_one_distance_on_unweighted_graphs():
     graph = Spectra(community_graph("karate").adjacency)
     beta = 0.7

@@ -370,7 +370,8 @@ def free_energy(graph: Spectra, beta: float) -> Matrix:
 def randomised_shortest_paths(graph: Spectra, beta: float) -> Matrix:
     r"""Expected cost of a path drawn with probability :math:`\propto e^{-\beta\,\mathrm{cost}}` times that of the walk.
 
-    The limits, and what is done at their ends, are those of `free_energy`.
+    It is the derivative by β of β times the free energy. Symmetric, but no metric: triangles may fail. The limits, and what
+    is done at their ends, are those of `free_energy`.
     """
     visits = graph.kernel(_visits, beta)
     adjacency = graph.adjacency
