@@ -12,10 +12,10 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import semigroup
 
@@ -32,9 +32,11 @@ __all__ = [
     "claims_of",
     "measure",
     "read_records",
+    "side_by_side",
 ]
 
 Scale = Literal["cpu", "gpu", "paper"]
+_R = TypeVar("_R")
 RECORDED = Path(__file__).parent / "recorded"
 
 
@@ -208,6 +210,18 @@ def measure(claim: Claim, scale: Scale, folder: str | os.PathLike[str]) -> Recor
     partial.write_text(json.dumps(asdict(record), indent=1, default=_number) + "\n")
     partial.replace(final)
     return record
+
+
+def side_by_side(function: Callable[..., _R], cases: Iterable[tuple[Any, ...]], device: str | None = "cpu") -> list[_R]:
+    """``function(*case)`` of each case, in order: one process a core, or in turn on an accelerator.
+
+    Networks and samples of the size of scale ``cpu`` are too small for two threads to share.
+    """
+    import joblib
+    import torch
+
+    n_jobs = torch.get_num_threads() if device == "cpu" else 1
+    return list(joblib.Parallel(n_jobs=n_jobs)(joblib.delayed(function)(*case) for case in cases))
 
 
 def read_records(folder: str | os.PathLike[str] = RECORDED) -> list[Record]:

@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 import torch
 from jaxtyping import Float
-from joblib import Parallel, delayed
 from torch import Tensor, nn
 
-from semigroup.claims import Measurement, Scale, ScaleUnavailable, claim
+from semigroup.claims import Measurement, Scale, ScaleUnavailable, claim, side_by_side
 from semigroup.data.bridges import MixtureBridge, mixture_bridge
 from semigroup.data.cells import cite_cells
 from semigroup.densities import LightSB, bures_wasserstein, energy_distance
@@ -205,8 +204,10 @@ def recovers_the_true_plan(scale: Scale) -> Measurement:
     cases = SMALL if scale == "cpu" else SMALL + LARGE
     n_seeds = 3 if scale == "cpu" else 5
     table = []
-    for case in cases:
-        rows = Parallel()(delayed(recover)(case, seed, _device(scale)) for seed in range(n_seeds))
+    device = _device(scale)
+    fits = side_by_side(recover, [(case, seed, device) for case in cases for seed in range(n_seeds)], device)
+    for i, case in enumerate(cases):
+        rows = fits[i * n_seeds : (i + 1) * n_seeds]
         means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
         spread = float(np.std([row["light_sb"] for row in rows], ddof=1))
         table.append(
@@ -334,10 +335,11 @@ def predicts_the_held_out_day_of_cells(scale: Scale) -> Measurement:
         raise ScaleUnavailable("the 1000 principal components of the paper's last column are not part of the data set")
     seeds = {50: 5, 100: 3} if scale == "cpu" else {50: 10, 100: 10}
     expected = {50: 2.31, 100: 2.16}
+    device = _device(scale)
     table, runs_of = [], {}
     for dim, n_seeds in seeds.items():
         for days in SETUPS:
-            runs = Parallel()(delayed(bridge_cells)(days, dim, seed, _device(scale)) for seed in range(n_seeds))
+            runs = side_by_side(bridge_cells, [(days, dim, seed, device) for seed in range(n_seeds)], device)
             runs_of[dim, days] = runs
             table.append(
                 {
@@ -557,12 +559,11 @@ def static_and_dynamic_sampling_agree(scale: Scale) -> Measurement:
     """
     steps = (2, 10, 30, 100, 500)
     n_seeds, n_starts, n_draws, n_training = (5, 20, 400, 1500) if scale == "cpu" else (10, 1000, 1000, 10_000)
+    device = _device(scale)
     table = []
     for epsilon in (0.1, 1.0, 10.0):
-        runs = Parallel()(
-            delayed(compare_sampling)(epsilon, seed, steps, n_starts, n_draws, n_training, _device(scale))
-            for seed in range(n_seeds)
-        )
+        cases = [(epsilon, seed, steps, n_starts, n_draws, n_training, device) for seed in range(n_seeds)]
+        runs = side_by_side(compare_sampling, cases, device)
         ratio = [run["500_steps"] / run["direct"] for run in runs]
         table.append(
             {
@@ -636,7 +637,7 @@ def minimise_on_sample(
         return learnt, float(kl_loss(learnt, x0, x1))
 
 
-def excess_losses(sizes: tuple[int, ...], seed: int, *, n_fresh: int, n_restarts: int) -> list[float]:
+def excess_losses(sizes: tuple[int, ...], seed: int, n_fresh: int, n_restarts: int) -> list[float]:
     """Loss above the optimum's on fresh rows of the best of some restarts, for each sample size."""
     truth = mixture_bridge(2, 1.0, random_state=seed)
     rng = np.random.default_rng([seed, 6])
@@ -686,11 +687,7 @@ def estimation_error_falls_at_the_parametric_rate(scale: Scale) -> Measurement:
     """Slope of the mean excess loss over instances at most -0.7, fixed before; well-specified likelihoods have -1."""
     sizes = (250, 1000, 4000, 16_000)
     n_seeds, n_fresh, n_restarts = (5, 200_000, 2) if scale == "cpu" else (20, 1_000_000, 10)
-    runs = np.array(
-        Parallel()(
-            delayed(excess_losses)(sizes, seed, n_fresh=n_fresh, n_restarts=n_restarts) for seed in range(n_seeds)
-        )
-    )
+    runs = np.array(side_by_side(excess_losses, [(sizes, seed, n_fresh, n_restarts) for seed in range(n_seeds)]))
     mean, n = runs.mean(axis=0), np.asarray(sizes, dtype=np.float64)
     slope = log_log_slope(n, mean)
     own = [log_log_slope(n, run) for run in runs if (run > 0).all()]

@@ -13,13 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import joblib
 import numpy as np
 import torch
 from jaxtyping import Float
 from scipy.stats import pearsonr, spearmanr
 
-from semigroup.claims import Measurement, Scale, ScaleUnavailable, claim
+from semigroup.claims import Measurement, Scale, ScaleUnavailable, claim, side_by_side
 from semigroup.data.pde import kuramoto_sivashinsky
 from semigroup.fields.pde_refiner import (
     Diffusion,
@@ -189,10 +188,8 @@ def _models(setting: Setting, kinds: Sequence[str], n_seeds: int, n_train: int |
     states, lengths = data.train[:n_train].reshape(-1, *data.train.shape[2:]), None
     if data.train_lengths is not None:
         lengths = np.repeat(data.train_lengths[:n_train], setting.n_offsets, axis=0)
-    n_jobs = 1 if torch.cuda.is_available() else torch.get_num_threads()
-    fitted = joblib.Parallel(n_jobs=n_jobs)(
-        joblib.delayed(_fit)(_stepper(setting, spec), states, lengths) for spec in missing
-    )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    fitted = side_by_side(_fit, [(_stepper(setting, spec), states, lengths) for spec in missing], device)
     _MODELS.update(((setting, spec), model) for spec, model in zip(missing, fitted))
     return groups
 

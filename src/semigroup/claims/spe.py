@@ -15,10 +15,9 @@ from typing import Any, Literal
 import networkx as nx
 import numpy as np
 import torch
-from joblib import Parallel, delayed
 from scipy.stats import ortho_group, spearmanr
 
-from semigroup.claims import Measurement, Scale, ScaleUnavailable, claim
+from semigroup.claims import Measurement, Scale, ScaleUnavailable, claim, side_by_side
 from semigroup.data.cycles import CYCLE_LENGTHS, counting_task
 from semigroup.data.graph_sets import GraphSet
 from semigroup.data.molecules import zinc_7k
@@ -50,12 +49,6 @@ def with_weights_of(seed: int, make: Callable[[], PositionalEncoder]) -> Positio
 def slope(x: np.ndarray, y: np.ndarray) -> float:
     """Slope of the straight line through the points in a log-log plot."""
     return float(np.polyfit(np.log(x), np.log(y), 1)[0])
-
-
-def side_by_side(fit: Callable[..., Any], cases: list[tuple[Any, ...]], budget: Any, device: Device) -> list[Any]:
-    """``fit(*case, budget, device)`` of each case; on the CPU one process a core, for networks too small for two threads."""
-    n_jobs = torch.get_num_threads() if device == "cpu" else None
-    return list(Parallel(n_jobs=n_jobs)(delayed(fit)(*case, budget, device) for case in cases))
 
 
 # --- 1 -----------------------------------------------------------------------------------------------------------
@@ -393,7 +386,7 @@ def counting_measurement(
 ) -> Measurement:
     """All encodings on all lengths and seeds."""
     cases = [(e, length, seed) for length in budget.lengths for e in encodings for seed in range(budget.n_seeds)]
-    results = side_by_side(counting_error, cases, budget, device)
+    results = side_by_side(counting_error, [(*case, budget, device) for case in cases], device)
     table: list[dict[str, Any]] = []
     mean: dict[tuple[str, int], float] = {}
     for length in budget.lengths:
@@ -579,7 +572,7 @@ def molecule_measurement(budget: MoleculeBudget, device: Device) -> Measurement:
     """The comparison, the shift in size and the trade-off."""
     encodings: tuple[Encoding, ...] = ("spe", "signnet", "none")
     cases = [(e, seed, small) for small in (False, True) for e in encodings for seed in range(budget.n_seeds)]
-    results = side_by_side(molecule_error, cases, budget, device)
+    results = side_by_side(molecule_error, [(*case, budget, device) for case in cases], device)
     table: list[dict[str, Any]] = []
     errors: dict[str, np.ndarray] = {}
     for encoding in encodings:
@@ -600,8 +593,8 @@ def molecule_measurement(budget: MoleculeBudget, device: Device) -> Measurement:
                 "fit_seconds": float(np.mean([result["seconds"] for result in mixed])),
             }
         )
-    splines = [(pieces, seed) for pieces in PIECES for seed in range(budget.n_seeds)]
-    pairs = np.array(side_by_side(spline_errors, splines, budget, device))
+    splines = [(pieces, seed, budget, device) for pieces in PIECES for seed in range(budget.n_seeds)]
+    pairs = np.array(side_by_side(spline_errors, splines, device))
     by_pieces = pairs.reshape(len(PIECES), budget.n_seeds, 2).mean(1)
     fitted, gap = by_pieces[:, 0], by_pieces[:, 1] - by_pieces[:, 0]
     falls, rises = (float(spearmanr(PIECES, values).statistic) for values in (fitted, gap))
