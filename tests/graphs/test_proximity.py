@@ -25,6 +25,7 @@ from semigroup.graphs.proximity import (
     Proximity,
     Spectra,
     communicability,
+    comparison,
     copeland,
     cut_tree,
     distance_of_kernel,
@@ -246,6 +247,13 @@ def test_entries_below_the_range_of_numbers_are_clamped_with_a_warning():
 def test_double_factorial_series_is_its_closed_form(weighted):
     closed, series = (double_factorial(weighted, 0.3, entrywise=flag) for flag in (False, True))
     np.testing.assert_allclose(closed, series, rtol=1e-10)
+
+
+def test_a_long_double_factorial_is_cut_off_at_rounding_errors():
+    tailed = nx.compose(nx.complete_graph(60), nx.path_graph(range(59, 80)))
+    with pytest.warns(UserWarning, match="double factorial"):
+        kernel = proximity(tailed, "logDF", 0.8).kernel
+    assert kernel.min() == np.log(1e-15)
 
 
 def test_large_parameters_do_not_overflow(partitioned):
@@ -511,6 +519,28 @@ def test_a_study_side_by_side_is_the_same(small_study):
     with joblib.parallel_config(backend="threading"):
         parallel = study(graphs, labels, n_parameters=5, n_jobs=2)
     np.testing.assert_array_equal(parallel.scores, result.scores)
+
+
+def test_a_stopped_study_goes_on_from_what_it_has_kept(small_study, tmp_path, monkeypatch):
+    (graphs, labels), result = small_study
+    done: list[float] = []
+
+    def measured(graph, family, p):
+        if len(done) == 13 * 7:
+            raise KeyboardInterrupt
+        done.append(p)
+        return proximity(graph, family, p)
+
+    monkeypatch.setattr(comparison, "proximity", measured)
+    with pytest.raises(KeyboardInterrupt):
+        study(graphs, labels, n_parameters=5, checkpoint_dir=tmp_path)
+    done.clear()
+    monkeypatch.setattr(comparison, "proximity", lambda *arguments: done.append(1.0) or proximity(*arguments))
+    again = study(graphs, labels, n_parameters=5, checkpoint_dir=tmp_path)
+    np.testing.assert_array_equal(again.scores, result.scores)
+    assert len(done) == 13 * 8
+    other = study(graphs, labels, n_parameters=5, ward_on="distance", checkpoint_dir=tmp_path)
+    assert (other.scores != result.scores).any() and not list(tmp_path.rglob("*.partial*"))
 
 
 def test_a_study_sums_up(small_study):

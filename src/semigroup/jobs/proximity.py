@@ -32,7 +32,7 @@ from semigroup.report.figures import COLORS, new_figure
 
 __all__ = ["ClassedGraph", "perform", "read"]
 
-MAX_NODES = 20_000  # kernels are dense: 3 GB each at this size
+MAX_NODES = 10_000  # kernels are dense: 0.8 GB each at this size, and ten of them are held
 MAX_DRAWN = 1500
 MAX_STUDIED = 2000
 
@@ -163,6 +163,7 @@ def _compare(
         n_parameters=estimator.n_parameters,
         device=estimator.device,
         progress=context.progress,
+        checkpoint_dir=context.checkpoint_dir,
     )
 
 

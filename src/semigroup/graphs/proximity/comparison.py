@@ -9,8 +9,10 @@ threshold, the share of pairs of one class within it against the share of pairs 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import joblib
@@ -141,7 +143,7 @@ class Study:
             {
                 "family": self.families,
                 "ARI": self.family_scores,
-                "p": self.best_p,
+                "p": np.where([FAMILIES[name].has_parameter for name in self.families], self.best_p, np.nan),
                 "ARI at p of largest modularity": self.chosen_scores.mean(axis=0),
                 "Copeland": self.copeland(),
             }
@@ -171,6 +173,7 @@ def study(
     n_jobs: int = 1,
     device: str = "cpu",
     progress: bool = False,
+    checkpoint_dir: str | os.PathLike[str] | None = None,
 ) -> Study:
     """Cluster graphs of known classes by every family at every p.
 
@@ -189,6 +192,8 @@ def study(
         Graphs measured side by side, by joblib.
     device : str
     progress : bool
+    checkpoint_dir : path, optional
+        Where the scores of each graph and p are kept, and taken from when the same study is made again after a stop.
 
     Returns
     -------
@@ -216,9 +221,11 @@ def study(
     prepared = [_checked(graph, truth, i, device) for i, (graph, truth) in enumerate(zip(graphs, classes, strict=True))]
     if not prepared or not families:
         raise ValueError("graphs and families must not be empty")
+    alone = progress and len(prepared) == 1
+    parts = [None if checkpoint_dir is None else Path(checkpoint_dir) / f"graph-{i}" for i in range(len(prepared))]
     tasks = (
-        joblib.delayed(_scores)(graph, truth, families, grid, method, ward_on, progress and len(prepared) == 1)
-        for graph, truth in prepared
+        joblib.delayed(_scores)(graph, truth, families, grid, method, ward_on, alone, part)
+        for (graph, truth), part in zip(prepared, parts)
     )
     results = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(tasks)
     scores = np.stack(list(_with_bar(results, len(prepared), "graphs", progress and len(prepared) > 1)))
@@ -241,18 +248,42 @@ def _scores(
     method: Method,
     ward_on: Literal["kernel", "squared", "distance"],
     progress: bool,
+    checkpoint_dir: Path | None,
 ) -> Float[np.ndarray, "2 families p"]:
     """ARI and modularity; p is the outer loop, so that plain and logarithmic families share their kernel."""
     result = np.empty((2, len(families), len(grid)))
-    n_clusters = len(np.unique(truth))
+    n_clusters, weights = len(np.unique(truth)), graph.graph.adjacency
     for j, p in enumerate(_with_bar(grid, len(grid), "parameters", progress)):
+        settings = repr((families, float(p), method, ward_on, truth.tolist(), weights.nnz, float(weights.sum())))
+        kept = _read_part(checkpoint_dir, j, settings)
+        if kept is not None:
+            result[:, :, j] = kept
+            continue
         for i, family in enumerate(families):
             if j and not FAMILIES[family].has_parameter:
                 result[:, i, j] = result[:, i, 0]
                 continue
             labels = partition(proximity(graph, family, float(p)), n_clusters, graph, method=method, ward_on=ward_on)
-            result[:, i, j] = adjusted_rand_score(truth, labels), modularity(graph.graph.adjacency, labels)
+            result[:, i, j] = adjusted_rand_score(truth, labels), modularity(weights, labels)
+        _write_part(checkpoint_dir, j, settings, result[:, :, j])
     return result
+
+
+def _read_part(folder: Path | None, place: int, settings: str) -> np.ndarray | None:
+    """Scores at one p that an earlier study with the same settings has left."""
+    if folder is None or not (folder / f"{place}.npz").exists():
+        return None
+    with np.load(folder / f"{place}.npz", allow_pickle=False) as kept:
+        return kept["scores"] if str(kept["settings"]) == settings else None
+
+
+def _write_part(folder: Path | None, place: int, settings: str, scores: np.ndarray) -> None:
+    if folder is None:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"{place}.partial.npz"
+    np.savez(partial, settings=np.array(settings), scores=scores)
+    partial.replace(folder / f"{place}.npz")
 
 
 def _with_bar(items: Any, total: int, words: str, progress: bool) -> Any:

@@ -92,6 +92,7 @@ __all__ = [
 # An entry below this share of the kernel's largest eigenvalue would carry a relative rounding error above some 1e-6.
 LEAST = 1e-9
 UNDERFLOW = 1e-280
+MAX_TERMS = 2000
 Matrix = Float[Tensor, "n n"]
 
 
@@ -288,10 +289,16 @@ def double_factorial(graph: Spectra, t: float, *, entrywise: bool = False) -> Ma
     r""":math:`e^{-(t\rho)^2/2} \sum_k (tA)^k / k!!`, longer walks counting more than in the exponential.
 
     In closed form :math:`\sum_k x^k / k!! = e^{x^2/2} (1 + \sqrt{\pi/2}\, \mathrm{erf}(x / \sqrt2))`; the factor keeps it from
-    overflowing. `entrywise` sums the series.
+    overflowing. `entrywise` sums the series, whose length grows with :math:`(t\rho)^2`; where that is above 2000, entries below
+    rounding errors are cut off there instead, with a warning.
     """
     check_number(t, "t", above=0)
     largest = t * graph.radius
+    if entrywise and largest**2 > MAX_TERMS:
+        warnings.warn(
+            f"at t = {t:g} entries of the double factorial below 1e-15 of its norm are cut off there", stacklevel=2
+        )
+        return double_factorial(graph, t).clamp(min=1e-15)
     if not entrywise:
         x = t * graph.adjacency_pairs[0]
         values = torch.exp((x**2 - largest**2) / 2) * (1 + np.sqrt(np.pi / 2) * torch.erf(x / np.sqrt(2)))
