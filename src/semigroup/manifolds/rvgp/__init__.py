@@ -17,7 +17,7 @@ graph, frames, Laplacians            `tangent_bundle`, `TangentBundle.connection
 the manifold's dimension             `intrinsic_dimension`, ``dimension_``
 fewer, evenly spread points          `semigroup.operators.farthest_points`
 vectors spread from a few points     `vector_heat`; smooth random fields: `random_field`
-sources, sinks, spirals, saddles     `divergence_and_curl`, `winding_number`
+sources, sinks, spirals, saddles     `divergence_and_curl`, `winding_number`, `singularities_kept`
 a kernel or a basis of one's own     `SpectralPrior`, `Encoding`, `statistics`, `log_evidence`,
                                      `posterior`
 what to compare with                 `channelwise_rbf` on coordinates or `scalar_encoding`; ``space="projected"``
@@ -39,6 +39,7 @@ from semigroup.manifolds.rvgp.fields import (
     mean_cosine,
     random_field,
     relative_error,
+    singularities_kept,
     vector_heat,
     winding_number,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "random_field",
     "relative_error",
     "scalar_encoding",
+    "singularities_kept",
     "statistics",
     "tangent_bundle",
     "vector_heat",

@@ -26,6 +26,8 @@ def channelwise_rbf(
     inputs: Float[np.ndarray, "observed d"],
     vectors: Float[np.ndarray, "observed D"],
     queries: Float[np.ndarray, "q d"],
+    *,
+    n_learning: int = 1000,
 ) -> Float[np.ndarray, "q D"]:
     """Regression of each coordinate of the vectors by one squared exponential kernel for all, with learnt parameters.
 
@@ -34,6 +36,8 @@ def channelwise_rbf(
     inputs, queries : array
         Coordinates of the points in space, or from `scalar_encoding`.
     vectors : array
+    n_learning : int
+        The parameters are learnt from the first this many vectors, and all are used in the prediction.
     """
     typical, variance = float(np.median(pdist(inputs))), float((vectors**2).mean())
     kernel = ConstantKernel(variance, (1e-3 * variance, 1e4 * variance)) * RBF(
@@ -42,4 +46,7 @@ def channelwise_rbf(
     noise = WhiteKernel(0.01 * variance, (1e-8 * variance, 10 * variance))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a parameter at its bound is an answer
-        return GaussianProcessRegressor(kernel + noise).fit(inputs, vectors).predict(queries)
+        learnt = GaussianProcessRegressor(kernel + noise).fit(inputs[:n_learning], vectors[:n_learning])
+        if len(inputs) > n_learning:
+            learnt = GaussianProcessRegressor(learnt.kernel_, optimizer=None).fit(inputs, vectors)
+        return learnt.predict(queries)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from jaxtyping import Float, Int
 from sklearn.neighbors import NearestNeighbors
 
 from semigroup.base import check_array, check_integer, check_number, numpy_generator
 from semigroup.manifolds.rvgp.bundle import TangentBundle
-from semigroup.operators import heat
+from semigroup.operators import eigenpairs, heat
 
 __all__ = [
     "alignment",
@@ -18,9 +19,12 @@ __all__ = [
     "mean_cosine",
     "random_field",
     "relative_error",
+    "singularities_kept",
     "vector_heat",
     "winding_number",
 ]
+
+TOL = 1e-12  # of the diffusion, relative to where it starts
 
 
 def vector_heat(
@@ -56,11 +60,16 @@ def vector_heat(
             f"known must say of each of the {bundle.n_points} points whether it has a vector, and one must"
         )
     start = np.where(given[:, None], bundle.coordinates(np.where(given[:, None], vectors, 0.0)), 0.0)
-    moved = heat(bundle.connection_laplacian, time, start.ravel()).reshape(start.shape)
-    sizes = heat(bundle.laplacian, time, np.column_stack([np.linalg.norm(start, axis=1), given.astype(float)]))
+    # Only directions count: without its least decay, shared by all, the diffused field stays well above the heat's tolerance.
+    connection = bundle.connection_laplacian
+    slowest = float(eigenpairs(connection, 1).values[0])
+    shifted = connection - slowest * sp.eye_array(connection.shape[0], format="csr")
+    moved = heat(shifted, time, start.ravel(), tol=TOL).reshape(start.shape)
+    sizes = heat(bundle.laplacian, time, np.column_stack([np.linalg.norm(start, axis=1), given.astype(float)]), tol=TOL)
     length = np.linalg.norm(moved, axis=1)
-    if not (length > 0).all() or not (sizes[:, 1] > 0).all():
-        raise ValueError(f"time is {time:g}, too short for the vectors to reach point {int((length <= 0).argmax())}")
+    reached = (length > 1e4 * TOL * length.max()) & (sizes[:, 1] > 1e4 * TOL)
+    if not reached.all():
+        raise ValueError(f"time is {time:g}, too short for the vectors to reach point {int(reached.argmin())}")
     return bundle.vectors(moved * (sizes[:, 0] / sizes[:, 1] / length)[:, None])
 
 
@@ -90,7 +99,7 @@ def winding_number(
     points: Float[np.ndarray, "n D"],
     vectors: Float[np.ndarray, "n D"],
     loops: Int[np.ndarray, "loops length"],
-    planes: Float[np.ndarray, "loops D 2"],
+    planes: Float[np.ndarray, "loops D 2"] | None = None,
 ) -> Int[np.ndarray, " loops"]:
     """Turns that a field makes along loops: the index of the singularities of a surface's field that they enclose.
 
@@ -99,8 +108,9 @@ def winding_number(
     points, vectors : array of shape (n, D)
     loops : int array of shape (loops, length)
         Points of each closed loop; their order along it is found here, by the angle around their mean.
-    planes : array of shape (loops, D, 2)
-        Orthonormal frame of the tangent plane in which the turns are counted.
+    planes : array of shape (loops, D, 2), optional
+        Orthonormal frame of the tangent plane in which the turns are counted; by default the two directions in which the
+        loop's points spread most.
 
     Returns
     -------
@@ -111,11 +121,13 @@ def winding_number(
     --------
     >>> square = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
     >>> saddle = square * [1.0, -1.0]
-    >>> around, plane = np.array([[0, 1, 2, 3]]), np.eye(2)[None]
-    >>> winding_number(square, square, around, plane), winding_number(square, saddle, around, plane)
+    >>> around = np.array([[0, 1, 2, 3]])
+    >>> winding_number(square, square, around), winding_number(square, saddle, around)
     (array([1]), array([-1]))
     """
     places = points[loops] - points[loops].mean(axis=1, keepdims=True)
+    if planes is None:
+        planes = np.swapaxes(np.linalg.svd(places, full_matrices=False)[2][:, :2], 1, 2)
     order = np.argsort(_angles(places, planes), axis=1, kind="stable")
     angles = _angles(vectors[np.take_along_axis(loops, order, axis=1)], planes)
     turns = np.diff(angles, axis=1, append=angles[:, :1])
@@ -126,6 +138,35 @@ def winding_number(
 def _angles(vectors: np.ndarray, planes: np.ndarray) -> Float[np.ndarray, "loops length"]:
     flat = np.einsum("lkd,lda->lka", vectors, planes)
     return np.arctan2(flat[..., 1], flat[..., 0])
+
+
+def singularities_kept(
+    points: Float[np.ndarray, "n D"],
+    triangles: Int[np.ndarray, "triangles 3"],
+    predicted: Float[np.ndarray, "n D"],
+    truth: Float[np.ndarray, "n D"],
+    radius: float,
+) -> tuple[int, int, int]:
+    """How many singularities of a field on a triangulated surface a prediction keeps.
+
+    Parameters
+    ----------
+    points, predicted, truth : array of shape (n, D)
+    triangles : int array of shape (triangles, 3)
+    radius : float
+        A singularity is kept where the prediction has one of the same index within this distance.
+
+    Returns
+    -------
+    kept, true, found : int
+        Singularities kept, those of the truth, and those of the prediction.
+    """
+    middle = points[triangles].mean(axis=1)
+    true, found = (winding_number(points, field, triangles) for field in (truth, predicted))
+    at_truth, at_found = np.flatnonzero(true), np.flatnonzero(found)
+    near = np.linalg.norm(middle[at_truth][:, None] - middle[at_found], axis=2) <= radius
+    same = true[at_truth][:, None] == found[at_found]
+    return int((near & same).any(axis=1).sum()), len(at_truth), len(at_found)
 
 
 def divergence_and_curl(
