@@ -1,5 +1,6 @@
 """Graphs: encodings, rankings, clusters."""
 
+from semigroup.graphs.amg_clustering import BootstrapAMGClustering
 from semigroup.graphs.powerwalk import PowerWalk
 from semigroup.graphs.proximity import ProximityClustering
 from semigroup.graphs.spe import (
@@ -20,6 +21,7 @@ __all__ = [
     "SPE",
     "AddEigenpairs",
     "BasisNet",
+    "BootstrapAMGClustering",
     "PowerWalk",
     "ProximityClustering",
     "RandomWalk",
