@@ -16,6 +16,7 @@ clusters is given to those that take one.
 from __future__ import annotations
 
 import argparse
+import random
 import time
 import warnings
 from collections.abc import Callable
@@ -175,6 +176,7 @@ def clusterers(n_clusters: int) -> dict[str, Callable[[sp.csr_array], np.ndarray
 
     def leiden(graph: sp.csr_array) -> np.ndarray:
         upper = sp.coo_array(sp.triu(graph, 1))
+        random.seed(0)  # igraph draws from it
         made = igraph.Graph(graph.shape[0], np.stack([upper.row, upper.col], axis=1).tolist())
         parts = made.community_leiden("modularity", weights=upper.data.tolist(), n_iterations=-1)
         return np.array(parts.membership)

@@ -15,4 +15,5 @@ TINY: dict[str, dict[str, object]] = {
         "n_epochs": 1,
         "random_state": 0,
     },
+    "proximity": {"p": 0.5, "n_clusters": 12, "n_parameters": 3, "random_state": 0},
 }

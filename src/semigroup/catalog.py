@@ -228,6 +228,24 @@ METHODS: tuple[Method, ...] = (
             "random_state": 0,
         },
     ),
+    Method(
+        slug="proximity",
+        name="Logarithmic proximity measures",
+        target="semigroup.graphs.proximity:ProximityClustering",
+        job="Cluster a graph by the proximity of its vertices, with 28 kernels and distances to choose from and compare.",
+        takes="a connected undirected graph, weighted or not, and optionally a table of nodes and their known classes (CSV)",
+        gives="clusters with the user's own node names, the proximity of all pairs, the families ranked",
+        paper=Paper(
+            "Do logarithmic proximity measures outperform plain ones in graph clustering?",
+            "Ivashkin, Vladimir and Chebotarev, Pavel",
+            2017,
+            "Models, Algorithms, and Technologies for Network Analysis",
+            "1605.01046",
+        ),
+        keywords="community detection, graph kernel, node distance, communicability, heat kernel, forest, Katz, commute time, "
+        "resistance distance, Ward, kernel k-means, spectral clustering, similarity of nodes, link prediction",
+        tour={"n_clusters": 12, "random_state": 0},
+    ),
 )
 
 
