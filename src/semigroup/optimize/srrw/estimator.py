@@ -31,12 +31,14 @@ from semigroup.optimize.srrw.walkers import (
     SelfRepellentWalkers,
     Shuffles,
     Walkers,
+    count_visits,
 )
 from semigroup.training import interrupt_between_steps
 
 __all__ = ["SRRW", "Walks"]
 
 BLOCK = 16_384  # steps between two looks at the clock
+VISITS_AT_A_TIME = 2**24  # of all tokens, four bytes each
 CHECKPOINT = "srrw.npz"
 DIVERGED = 1e100  # an iterate that large is no longer on its way anywhere; its square is still a number
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
@@ -247,10 +249,13 @@ class SRRW(Estimator):
         self._check()
         if resume and checkpoint_dir is None:
             raise ValueError("resume needs checkpoint_dir, the folder that holds the state")
+        folder = None if checkpoint_dir is None else Path(checkpoint_dir)
+        state = _saved(folder) if resume and folder is not None else None
         graph, update = _parts(problem)
         base = self._base(graph, target, transitions)
-        generator = numpy_generator(self.random_state)
-        walkers, nodes = self._walkers(graph, base, starts, visits, generator)
+        # A run without random_state goes on with the seed that it drew.
+        seed = seed_from(self.random_state) if state is None else int(state["seed"])
+        walkers, nodes = self._walkers(graph, base, starts, visits, np.random.default_rng(seed))
         wanted, gains = self._weights(base, walkers.law)
         root = update.root(wanted)
         theta = np.zeros((self.n_tokens, update.n_features))
@@ -267,10 +272,11 @@ class SRRW(Estimator):
             theta=theta,
             momentum=None if self.friction is None else np.zeros_like(theta),
             nodes=nodes,
-            folder=None if checkpoint_dir is None else Path(checkpoint_dir),
+            folder=folder,
+            seed=seed,
         )
-        if resume:
-            run.restore()
+        if state is not None:
+            run.restore(state)
         began = time.perf_counter()
         with Parallel(n_jobs=1 if self.cooperate else self.n_jobs, prefer="threads") as pool:
             diverged = run.play(self, pool, progress)
@@ -333,7 +339,7 @@ class SRRW(Estimator):
     def sample(
         self, graph: Any, *, target: Any = None, transitions: Any = None, starts: Any = None, visits: Any = None
     ) -> Walks:
-        """Walk a graph for `n_steps`, to sample its nodes from the law of the base chain.
+        """Walk a graph for `n_steps`, to sample its nodes from the law of the base chain; the visits are kept, four bytes each.
 
         Parameters
         ----------
@@ -366,7 +372,9 @@ class SRRW(Estimator):
         walkers, nodes = self._walkers(net, base, starts, visits, numpy_generator(self.random_state))
         with Parallel(n_jobs=1 if self.cooperate else self.n_jobs, prefer="threads") as pool:
             visited = walkers.advance(self.n_steps, pool)
-        frequencies = _frequencies(visited, base.n_nodes)
+        counts = np.zeros((self.n_tokens, base.n_nodes), dtype=np.int64)
+        count_visits(visited, counts)
+        frequencies = counts / self.n_steps
         if self.cooperate:
             frequencies = frequencies.mean(axis=0, keepdims=True)
         measures = walkers.visits if isinstance(walkers, SelfRepellentWalkers) else frequencies
@@ -453,11 +461,12 @@ def _parts(problem: Any) -> tuple[Graph, Update]:
     raise TypeError(f"problem must be a DecentralisedProblem or an ApproximationProblem, got {type(problem).__name__}")
 
 
-def _frequencies(visited: Int32[np.ndarray, "tokens steps"], n: int) -> Float[np.ndarray, "tokens n"]:
-    """Share of the steps that each token spent at each node."""
-    tokens, steps = visited.shape
-    places = visited + n * np.arange(tokens)[:, None]
-    return np.bincount(places.ravel(), minlength=tokens * n).reshape(tokens, n) / steps
+def _saved(folder: Path) -> dict[str, np.ndarray] | None:
+    """The state in a folder, if there is one."""
+    if not (folder / CHECKPOINT).exists():
+        return None
+    with np.load(folder / CHECKPOINT, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
 
 
 class _Run:
@@ -474,7 +483,9 @@ class _Run:
         momentum: np.ndarray | None,
         nodes: np.ndarray,
         folder: Path | None,
+        seed: int,
     ) -> None:
+        self.seed = seed
         self.walkers, self.update, self.gains, self.root = walkers, update, gains, root
         self.theta, self.momentum, self.nodes, self.folder = theta, momentum, nodes, folder
         self.seen = np.zeros((len(theta), len(gains)), dtype=np.int64)
@@ -491,9 +502,10 @@ class _Run:
         bar = Progress() if progress else None
         with bar or nullcontext(), interrupt_between_steps() as interrupted:
             task = bar.add_task("srrw", total=settings.n_steps) if bar else None
+            block = max(1, min(BLOCK, VISITS_AT_A_TIME // len(self.theta)))
             for goal in goals[goals > self.records[-1][0]].tolist():
                 while self.walkers.n_steps < goal:
-                    self._advance(min(BLOCK, goal - self.walkers.n_steps), settings, pool)
+                    self._advance(min(block, goal - self.walkers.n_steps), settings, pool)
                     if bar is not None and task is not None:
                         bar.update(task, completed=self.walkers.n_steps)
                     if not (np.abs(self.theta) < DIVERGED).all():  # NaN is not either
@@ -515,7 +527,7 @@ class _Run:
         before = np.concatenate([self.nodes[:, None], visited[:, :-1]], axis=1)
         self.moves += int((visited != before).sum())
         self.nodes = visited[:, -1].astype(np.int64)
-        self.seen += np.rint(_frequencies(visited, len(self.gains)) * n_steps).astype(np.int64)
+        count_visits(visited, self.seen)
         friction = 0.0 if settings.friction is None else float(settings.friction)
         with np.errstate(over="ignore", invalid="ignore"):
             self.update.advance(
@@ -574,6 +586,7 @@ class _Run:
         np.savez(
             partial,
             allow_pickle=False,
+            seed=np.array(self.seed),
             theta=self.theta,
             nodes=self.nodes,
             seen=self.seen,
@@ -585,12 +598,8 @@ class _Run:
         )
         partial.replace(self.folder / CHECKPOINT)
 
-    def restore(self) -> None:
-        """Take over the state in the folder, if there is one."""
-        if self.folder is None or not (self.folder / CHECKPOINT).exists():
-            return
-        with np.load(self.folder / CHECKPOINT, allow_pickle=False) as archive:
-            state = {name: archive[name] for name in archive.files}
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Take over what was saved."""
         if state["theta"].shape != self.theta.shape or state["seen"].shape != self.seen.shape:
             raise ValueError("checkpoint_dir holds a run of another problem or another number of tokens")
         self.theta, self.nodes, self.seen, self.moves = (

@@ -18,7 +18,7 @@ from typing import Any
 import numba
 import numpy as np
 from jaxtyping import Float, Int32
-from joblib import Parallel, delayed
+from joblib import Parallel
 from scipy.optimize import root as find_root
 from scipy.special import expit
 
@@ -26,7 +26,7 @@ from semigroup.base import check_array, check_integer, check_number
 from semigroup.data.decentralised import LeastSquares, Logistic, Objective, Quadratic
 from semigroup.operators import Graph
 from semigroup.operators.topology import network
-from semigroup.optimize.srrw.walkers import parts_of
+from semigroup.optimize.srrw.walkers import in_parts
 
 __all__ = [
     "ApproximationProblem",
@@ -213,7 +213,7 @@ class ArrayUpdate(Update):
         def go(part: slice) -> None:
             _advance(theta[part], speed[part], visited[part], gains, sizes, friction, self.terms)
 
-        pool(delayed(go)(part) for part in parts_of(len(theta), pool))
+        in_parts(go, len(theta), visited.shape[1], pool)
 
 
 @numba.njit(nogil=True, cache=True)

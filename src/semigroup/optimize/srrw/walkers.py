@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import typing
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import numba
 import numpy as np
@@ -31,9 +32,14 @@ __all__ = [
     "SelfRepellentWalkers",
     "Shuffles",
     "Walkers",
+    "count_visits",
+    "in_parts",
     "repellence",
     "self_repellent_kernel",
 ]
+
+
+STEPS_WORTH_A_THREAD = 50_000
 
 
 def self_repellent_kernel(
@@ -156,7 +162,6 @@ class SelfRepellentWalkers(Walkers):
         self.nodes = nodes.astype(np.int64).reshape((1, -1) if shared else (-1, 1))
         n_groups = len(self.nodes)
         self.log_ratio = np.tile(np.log(visits / visits.sum() / chain.law), (n_groups, 1))
-        self.counts = np.zeros((n_groups, chain.n_nodes), dtype=np.int64)
         self.log_decay = 0.0
         matrix = chain.transitions
         self._edges = (matrix.indptr, matrix.indices, np.log(matrix.data), running_sums(matrix.indptr, matrix.data))
@@ -179,31 +184,35 @@ class SelfRepellentWalkers(Walkers):
 
         def go(part: slice) -> None:
             _walk(
-                *(self.nodes[part], self.log_ratio[part], self.counts[part], visited[part], part.start, self.n_steps),
+                *(self.nodes[part], self.log_ratio[part], visited[part], part.start, self.n_steps),
                 *(pushes, alphas, log_law, self.seed, *self._edges),
             )
 
-        pool(delayed(go)(part) for part in parts_of(n_groups, pool))
+        in_parts(go, n_groups, n_steps, pool)
         self.n_steps += n_steps
         self.log_decay = float(decay[-1])
         return visited.reshape(n_groups * size, n_steps)
 
     def get_state(self) -> dict[str, np.ndarray]:
         """What changes along the way, as arrays."""
-        changing = {"nodes": self.nodes, "log_ratio": self.log_ratio, "counts": self.counts}
+        changing = {"nodes": self.nodes, "log_ratio": self.log_ratio}
         return super().get_state() | changing | {"log_decay": np.array(self.log_decay)}
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Take over what `get_state` gave."""
         super().set_state(state)
-        self.nodes, self.log_ratio, self.counts = state["nodes"], state["log_ratio"], state["counts"]
+        self.nodes, self.log_ratio = state["nodes"], state["log_ratio"]
         self.log_decay = float(state["log_decay"])
 
 
-def parts_of(n: int, pool: Parallel) -> list[slice]:
-    """0..n-1 cut into as many pieces as the pool has workers."""
-    cuts = np.linspace(0, n, min(n, effective_n_jobs(pool.n_jobs)) + 1).astype(int).tolist()
-    return [slice(a, b) for a, b in itertools.pairwise(cuts)]
+def in_parts(go: Callable[[slice], None], n: int, n_steps: int, pool: Parallel) -> None:
+    """Call `go` on 0..n-1, cut into as many pieces as the pool has workers, but none too small to be worth a thread."""
+    n_parts = min(n, effective_n_jobs(pool.n_jobs), n * n_steps // STEPS_WORTH_A_THREAD)
+    if n_parts < 2:
+        go(slice(0, n))
+        return
+    cuts = np.linspace(0, n, n_parts + 1).astype(int).tolist()
+    pool(delayed(go)(slice(a, b)) for a, b in itertools.pairwise(cuts))
 
 
 @numba.njit(nogil=True, cache=True)
@@ -211,7 +220,6 @@ def parts_of(n: int, pool: Parallel) -> list[slice]:
 def _walk(
     nodes,
     log_ratio,
-    counts,
     visited,
     first_group,
     first_step,
@@ -248,7 +256,6 @@ def _walk(
                 visited[group, k, step] = indices[chosen]
             for k in range(size):
                 node = nodes[group, k]
-                counts[group, node] += 1
                 old, new = ratio[node], pushes[step] - log_law[node]
                 if old > new:
                     ratio[node] = old + np.log1p(np.exp(new - old))
@@ -274,6 +281,15 @@ def _choose(place, low, high, alpha, ratio, indices, log_probability, weights):
         if weights[k] > goal:
             return low + k
     return high - 1
+
+
+@numba.njit(nogil=True, cache=True)
+@typing.no_type_check
+def count_visits(visited, counts):
+    """Add the visits of each token, (tokens, steps), to its row of (tokens, n)."""
+    for token in range(len(visited)):
+        for step in range(visited.shape[1]):
+            counts[token, visited[token, step]] += 1
 
 
 class IndependentDraws(Walkers):
