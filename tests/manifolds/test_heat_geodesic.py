@@ -183,7 +183,8 @@ def test_scales_are_averaged_with_weights_that_favour_short_times(noisy_roll):
         ("none", [0, 2, 8, 10]),
         ("max", [0, 0.2, 1, 1]),
         ("min", [0, 0, 0.8, 1]),
-        ("quantile", [0, 0.2, 1, 1]),
+        ("quantile-max", [0, 0.2, 1, 1]),
+        ("quantile-min", [0, 0, 0.8, 1]),
     ],
 )
 def test_truncation_cuts_where_it_says(kind, wanted):
@@ -419,7 +420,7 @@ def test_map_may_have_any_dimension_and_torch_comes_back_as_torch(noisy_roll):
     assert isinstance(embedding, torch.Tensor) and embedding.shape == (300, 5) and embedding.dtype == torch.float32
 
 
-@pytest.mark.parametrize("options", [{}, {"n_landmarks": 60, "triplet": 0.5, "truncation": "quantile", "n_pca": 5}])
+@pytest.mark.parametrize("options", [{}, {"n_landmarks": 60, "triplet": 0.5, "truncation": "quantile-max", "n_pca": 5}])
 def test_saved_model_places_new_points_alike(noisy_roll, options, tmp_path):
     model = HeatGeodesic(random_state=0, **options).fit(noisy_roll.points)
     model.save_pretrained(tmp_path / "model")

@@ -23,7 +23,8 @@ __all__ = [
 ]
 
 FLOOR = 1e-16
-Truncation = Literal["none", "max", "min", "quantile"]
+Truncation = Literal["none", "max", "min", "quantile-max", "quantile-min"]
+TRUNCATIONS = ("none", "max", "min", "quantile-max", "quantile-min")
 Weighting = Literal["none", "heat", "inverse-distance", "gaussian"]
 
 
@@ -134,22 +135,22 @@ def multiscale_weights(times: Float[np.ndarray, " scales"]) -> Float[np.ndarray,
 def truncation_range(distances: Float[np.ndarray, "n n"], level: float, kind: Truncation) -> Float[np.ndarray, " 3"]:
     """Least and largest distance and, on the scale from 0 to 1 between them, where `truncate` cuts."""
     low, high = distances.min(), distances.max()
-    cut = (np.quantile(distances, level) - low) / ((high - low) or 1.0) if kind == "quantile" else level
+    cut = (np.quantile(distances, level) - low) / ((high - low) or 1.0) if kind.startswith("quantile") else level
     return np.array([low, high, cut])
 
 
 def truncate(
     distances: Float[np.ndarray, "n m"], limits: Float[np.ndarray, " 3"], kind: Truncation
 ) -> Float[np.ndarray, "n m"]:
-    """Scale distances to [0, 1] and cut: above ('max', 'quantile') to 1, below ('min') to 0.
+    """Scale distances to [0, 1] and cut: above a level to 1 ('max'), below it to 0 ('min').
 
     Parameters
     ----------
     distances : array of shape (n, m)
     limits : array of shape (3,)
         Of `truncation_range`.
-    kind : {'none', 'max', 'min', 'quantile'}
-        ``'none'`` changes nothing.
+    kind : {'none', 'max', 'min', 'quantile-max', 'quantile-min'}
+        The last two cut at a quantile; ``'none'`` changes nothing.
 
     Examples
     --------
@@ -158,12 +159,12 @@ def truncate(
     array([[0., 1.],
            [1., 1.]])
     """
-    check_choice(kind, "kind", ("none", "max", "min", "quantile"))
+    check_choice(kind, "kind", TRUNCATIONS)
     if kind == "none":
         return distances
     low, high, cut = limits
     scaled = (distances - low) / ((high - low) or 1.0)
-    if kind == "min":
+    if kind.endswith("min"):
         return np.where(scaled < cut, 0.0, scaled)
     return np.where(scaled > cut, 1.0, scaled)
 

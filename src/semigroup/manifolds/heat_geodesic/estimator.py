@@ -23,6 +23,7 @@ from semigroup.base import (
 )
 from semigroup.manifolds.heat_geodesic.dissimilarity import (
     FLOOR,
+    TRUNCATIONS,
     heat_geodesic_dissimilarity,
     log_normalised_dissimilarity,
     multiscale_weights,
@@ -100,7 +101,7 @@ class HeatGeodesic(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator)
         How they are spaced; the reference's ten linear times nearly always give the second of them.
     heat_threshold : float
         Entries of the kernel below this part of its largest are taken as zero.
-    truncation : {'none', 'max', 'min', 'quantile'}
+    truncation : {'none', 'max', 'min', 'quantile-max', 'quantile-min'}
         Scale the distances to [0, 1] and cut them at `truncation_level`: see `truncate`.
     truncation_level : float
         In [0, 1].
@@ -192,7 +193,7 @@ class HeatGeodesic(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator)
         n_times: int = 10,
         time_spacing: Literal["linear", "log"] = "linear",
         heat_threshold: float = 0.0,
-        truncation: Literal["none", "max", "min", "quantile"] = "none",
+        truncation: Literal["none", "max", "min", "quantile-max", "quantile-min"] = "none",
         truncation_level: float = 0.5,
         triplet: float = 0.0,
         stress_weights: Literal["none", "heat", "inverse-distance", "gaussian"] = "none",
@@ -323,7 +324,7 @@ class HeatGeodesic(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator)
         check_integer(self.n_times, "n_times", minimum=3)
         check_choice(self.time_spacing, "time_spacing", ("linear", "log"))
         check_number(self.heat_threshold, "heat_threshold", minimum=0, below=1)
-        check_choice(self.truncation, "truncation", ("none", "max", "min", "quantile"))
+        check_choice(self.truncation, "truncation", TRUNCATIONS)
         check_number(self.truncation_level, "truncation_level", minimum=0, maximum=1)
         check_number(self.triplet, "triplet", minimum=0, maximum=1)
         check_choice(self.stress_weights, "stress_weights", ("none", "heat", "inverse-distance", "gaussian"))
@@ -492,8 +493,10 @@ class HeatGeodesic(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator)
         return (self.order or EULER_STEPS) if self.heat_method in ("auto", "euler") else 1
 
     def _finish(self, distances: np.ndarray) -> np.ndarray:
-        """Truncation and triplet distances of rows to the landmarks."""
-        distances = truncate(distances, self.truncation_limits_, self.truncation)
+        """Triplet distances and truncation of rows to the landmarks."""
+        return truncate(self._denoise(distances), self.truncation_limits_, self.truncation)
+
+    def _denoise(self, distances: np.ndarray) -> np.ndarray:
         if self.profiles_ is None:
             return distances
         views = triplet_dissimilarity(distances, self.profiles_, self.kernel_.shape[1])
@@ -502,9 +505,11 @@ class HeatGeodesic(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator)
     def _embed(self) -> None:
         distances = self._dissimilarity(self.kernel_, self.kernel_diagonal_)
         between = symmetrise(distances[self.landmarks_])
+        # Of the landmarks, which triplet distances compare with.
+        self.profiles_: np.ndarray | None = between if self.triplet > 0 else None
+        between = symmetrise(self._denoise(between))
         self.truncation_limits_ = truncation_range(between, self.truncation_level, self.truncation)
-        self.profiles_ = truncate(between, self.truncation_limits_, self.truncation) if self.triplet > 0 else None
-        between = symmetrise(self._finish(between))
+        between = truncate(between, self.truncation_limits_, self.truncation)
         weights = stress_weights(self.stress_weights, between, self.kernel_[0, self.landmarks_], self.weight_parameter)
         if weights is not None:
             weights = (weights + weights.T) / 2
