@@ -65,9 +65,10 @@ class VectorFieldGP(Estimator):
     space : {"connection", "projected"}
         Expand in eigenvectors of the connection Laplacian, or in the projections of the scalar Laplacian's (the baseline of
         projected kernels).
-    nu, kappa : float
-        Smoothness and length of the kernel where learning starts. The length is in units of one over the root of the
-        Laplacian's eigenvalues.
+    nu : float
+        Smoothness of the Matérn kernel where learning starts.
+    kappa : float
+        Length of the kernel where learning starts, in units of one over the root of the Laplacian's eigenvalues.
     amplitude : float, optional
         Prior mean of the squared length of the vectors where learning starts (of the paper's :math:`\sigma_f` under
         ``normalization="reference"``); by default that of the data.
