@@ -109,3 +109,29 @@ def test_a_hundred_thousand_nodes_are_never_made_dense(big_graph):
         tracemalloc.stop()
     assert np.linalg.norm(operator @ found + 0.1 * found - right) <= 1e-9 * np.linalg.norm(right)
     assert peak < 4e8
+
+
+@pytest.mark.parametrize("n_columns", [1, 7, 8, 64, 65, 130])
+def test_a_sparse_factor_solves_any_number_of_columns_alike(n_columns):
+    from semigroup.operators.resolvent import DENSE_LIMIT, add_identity, factorise
+
+    matrix = add_identity(laplacian(grid(40, 50).adjacency), 0.1)
+    assert matrix.shape[0] > DENSE_LIMIT
+    right = np.random.default_rng(0).normal(size=(2000, n_columns))
+    found = factorise(matrix)(right)
+    np.testing.assert_allclose(matrix @ found, right, atol=1e-11)
+    first = factorise(matrix)(right[:, :1])
+    np.testing.assert_allclose(found[:, :1], first, rtol=1e-10)
+
+
+def test_inverse_of_a_far_pair_keeps_its_leading_digits():
+    # On a path the inverse of 2 cosh(a) I - A decays like e^(-a |i - j|), far below rounding of the largest entry.
+    from semigroup.operators.resolvent import factorise
+
+    n, a = 2000, 0.5
+    matrix = sp.csr_array(2 * np.cosh(a) * sp.eye_array(n, format="csr") - path(n).adjacency)
+    columns = np.zeros((n, 10))
+    columns[900:910] = np.eye(10)
+    found = factorise(matrix)(columns)[:, 0]
+    steps = np.arange(0, 800, 100)
+    np.testing.assert_allclose(found[900 + steps], np.exp(-a * steps) / (2 * np.sinh(a)), rtol=1e-9)

@@ -8,22 +8,25 @@ random graphs of any size, whose factor would not fit into memory.
 
 from __future__ import annotations
 
+import typing
 import warnings
 from collections.abc import Callable
 from typing import Any, Literal
 
+import numba
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 from jaxtyping import Float
 from scipy.sparse.csgraph import reverse_cuthill_mckee
-from scipy.sparse.linalg import LinearOperator, splu
+from scipy.sparse.linalg import LinearOperator, SuperLU, splu
 
 from semigroup.base import check_array, check_choice, check_number
 
 __all__ = ["resolvent"]
 
 DENSE_LIMIT = 1500  # rows up to which a dense factorisation takes no more than about a second
+COLUMN_BLOCK = 64  # columns that a sparse factor is applied to at a time: a row of them is a few cache lines
 FACTOR_LIMIT = 60_000_000  # entries of a sparse factor: half a gigabyte
 IDENTITY_LIMIT = 30_000  # rows up to which a whole n x n result is given: seven gigabytes
 
@@ -199,8 +202,51 @@ def _factor(matrix: sp.csr_array | np.ndarray) -> Callable[[Float[np.ndarray, "n
         return lambda right: scipy.linalg.lu_solve(factors, right)
     if symmetric:  # pivots stay on the diagonal, which keeps the fill of the symmetric ordering
         options = {"SymmetricMode": True}
-        return splu(matrix.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options).solve
+        return _by_blocks(splu(matrix.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options))
     return splu(matrix.tocsc()).solve
+
+
+def _by_blocks(factors: SuperLU) -> Callable[[Float[np.ndarray, "n b"]], Float[np.ndarray, "n b"]]:
+    """Solve by a sparse factor, many columns at a time: SuperLU takes them one by one, which waits for memory at each entry."""
+    lower, upper = factors.L, factors.U
+    lower.sort_indices()
+    upper.sort_indices()
+
+    def solve(right: np.ndarray) -> np.ndarray:
+        if right.shape[1] < 8:
+            return factors.solve(right)
+        solution = np.empty_like(right)
+        for start in range(0, right.shape[1], COLUMN_BLOCK):
+            part = slice(start, start + COLUMN_BLOCK)
+            block = np.empty((len(right), right[:, part].shape[1]))
+            block[factors.perm_r] = right[:, part]
+            _substitute(lower.indptr, lower.indices, lower.data, upper.indptr, upper.indices, upper.data, block)
+            solution[:, part] = block[factors.perm_c]
+        return solution
+
+    return solve
+
+
+@numba.njit(nogil=True, cache=True)
+@typing.no_type_check
+def _substitute(
+    lower_starts: Any, lower_rows: Any, lower: Any, upper_starts: Any, upper_rows: Any, upper: Any, block: Any
+) -> None:
+    """Forward by L, whose diagonal is one and comes first in its columns, and back by U, whose diagonal comes last."""
+    n, b = block.shape
+    for j in range(n):
+        for p in range(lower_starts[j] + 1, lower_starts[j + 1]):
+            i, value = lower_rows[p], lower[p]
+            for c in range(b):
+                block[i, c] -= value * block[j, c]
+    for j in range(n - 1, -1, -1):
+        last = upper_starts[j + 1] - 1
+        for c in range(b):
+            block[j, c] /= upper[last]
+        for p in range(upper_starts[j], last):
+            i, value = upper_rows[p], upper[p]
+            for c in range(b):
+                block[i, c] -= value * block[j, c]
 
 
 def conjugate_gradients(

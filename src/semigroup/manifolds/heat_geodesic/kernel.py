@@ -34,7 +34,7 @@ METHODS = ("auto", "euler", "chebyshev", "exact", "positive", "low-rank")
 EULER_STEPS = 30
 RANK = 100
 TOLERANCE = 1e-12
-CHEAP_FACTOR = 5_000_000  # entries of a sparse factor up to which thirty solves cost less than an expansion
+CHEAP_FACTOR = 3_000_000  # entries of a sparse factor up to which thirty solves cost less than an expansion
 
 
 def heat_kernel(
