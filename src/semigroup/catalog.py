@@ -246,6 +246,24 @@ METHODS: tuple[Method, ...] = (
         "resistance distance, Ward, kernel k-means, spectral clustering, similarity of nodes, link prediction",
         tour={"n_clusters": 12, "random_state": 0},
     ),
+    Method(
+        slug="srrw",
+        name="Self-repellent random walk",
+        target="semigroup.optimize.srrw:SRRW",
+        job="Learn over a network with one walking token and no server, at less variance than independent draws.",
+        takes="a graph of agents, and a table with one row a node, the target last (in Python any update function)",
+        gives="the token's iterate near the solution, the visit frequencies, the covariance that theory predicts",
+        paper=Paper(
+            "Accelerating Distributed Stochastic Optimization via Self-Repellent Random Walks",
+            "Hu, Jie and Doshi, Vishwaraj and Eun, Do Young",
+            2024,
+            "International Conference on Learning Representations",
+            "2401.09665",
+        ),
+        keywords="decentralised learning, federated, token, random walk SGD, MCMC on graphs, sample nodes of a network, crawling, "
+        "Metropolis-Hastings, stochastic approximation, temporal difference, incremental, variance reduction",
+        tour={"n_steps": 200_000, "n_tokens": 10, "n_jobs": 2, "random_state": 0},
+    ),
 )
 
 
