@@ -260,8 +260,8 @@ METHODS: tuple[Method, ...] = (
             "International Conference on Learning Representations",
             "2401.09665",
         ),
-        keywords="decentralised learning, federated, token, random walk SGD, MCMC on graphs, sample nodes of a network, crawling, "
-        "Metropolis-Hastings, stochastic approximation, temporal difference, incremental, variance reduction",
+        keywords="decentralised learning, federated, token, random walk SGD, MCMC on graphs, sample nodes of a network, "
+        "crawling, Metropolis-Hastings, stochastic approximation, temporal difference, incremental, variance reduction",
         tour={"n_steps": 200_000, "n_tokens": 10, "n_jobs": 2, "random_state": 0},
     ),
 )
