@@ -16,5 +16,6 @@ TINY: dict[str, dict[str, object]] = {
         "random_state": 0,
     },
     "proximity": {"p": 0.5, "n_clusters": 12, "n_parameters": 3, "random_state": 0},
+    "amg-clustering": {"n_clusters": 3, "max_hierarchies": 3, "n_init": 5, "random_state": 0},
     "srrw": {"n_steps": 300, "n_tokens": 3, "random_state": 0},
 }

@@ -247,6 +247,24 @@ METHODS: tuple[Method, ...] = (
         tour={"n_clusters": 12, "random_state": 0},
     ),
     Method(
+        slug="amg-clustering",
+        name="Bootstrap AMG clustering of attributed graphs",
+        target="semigroup.graphs.amg_clustering:BootstrapAMGClustering",
+        job="Cluster a graph by its edges and its nodes' attributes together, at a cost linear in the edges.",
+        takes="an undirected graph, and optionally a table of its nodes' categories (CSV, parquet), the node's name first",
+        gives="clusters with the user's own node names, what they are made of, their modularity, a multigrid solver",
+        paper=Paper(
+            "Extending Bootstrap AMG for Clustering of Attributed Graphs",
+            "D'Ambra, Pasqua and Vassilevski, Panayot S. and Cutillo, Luisa",
+            2023,
+            "Applied Mathematics and Computation",
+            "2109.09367",
+        ),
+        keywords="community detection, node metadata, categories, attributed network, spectral clustering, algebraic multigrid, "
+        "preconditioner of a graph Laplacian, weighted matching, coarsening, segments of customers, social network",
+        tour={"n_clusters": 3, "random_state": 0},
+    ),
+    Method(
         slug="srrw",
         name="Self-repellent random walk",
         target="semigroup.optimize.srrw:SRRW",

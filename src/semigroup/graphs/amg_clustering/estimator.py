@@ -58,8 +58,8 @@ class BootstrapAMGClustering(Estimator):
     n_clusters : int
         Clusters wanted, k.
     attribute_weight : float
-        Weight of the attributes' coordinates in the distance. 1 is the paper's; less gives the structure more say, 0 leaves
-        attributes to the embedding alone.
+        Weight of the attributes' coordinates in the distance. With the paper's 1 the attributes decide almost alone; 0.3 gives a
+        clear structure its say; 0 leaves attributes to the embedding alone.
     max_hierarchies : int
         Multigrid hierarchies, and so dimensions of the embedding, at most.
     desired_ratio : float
@@ -75,8 +75,10 @@ class BootstrapAMGClustering(Estimator):
         Pairings a level; 2 gives aggregates of up to four vertices.
     smoothed : bool
         Smooth the prolongators.
-    max_coarse, max_levels : int
-        A level of at most `max_coarse` vertices, or number `max_levels`, is the coarsest.
+    max_coarse : int
+        A level of at most so many vertices is the coarsest.
+    max_levels : int
+        Levels at most.
     n_coarse_relaxations : int
         Relaxations of the smooth vector on each level.
     cycle : {'V', 'H', 'W', 'K'}
@@ -85,19 +87,25 @@ class BootstrapAMGClustering(Estimator):
         Gauss-Seidel, forward before and backward after the coarse call or the same both times, or Jacobi.
     jacobi_weight : float
         Weight of ``'jacobi'``.
-    n_pre_smoothings, n_post_smoothings : int
-        Steps of the smoother before and after the coarse call.
+    n_pre_smoothings : int
+        Steps of the smoother before the coarse call.
+    n_post_smoothings : int
+        Steps after it.
     coarse_solver : {'forward', 'backward', 'symmetric', 'jacobi', 'l1_jacobi', 'direct'}
-        Solver of the coarsest level.
+        Solver of the coarsest level. The authors' program takes ``'forward'``, 20 steps of Gauss-Seidel, which leave most of the
+        constant vector: all smooth vectors are then nearly the same, more hierarchies are needed, and the clusters are worse.
     n_coarse_smoothings : int
         Its steps.
     rank_tol : float
         Directions of the embedding whose singular value is at most this share of the largest are left out. The paper's 0 keeps
-        all, among them some of mere rounding error where the smooth vectors are nearly dependent; 1e-10 leaves those out.
+        all, among them some of mere rounding error where the smooth vectors are nearly dependent (as with
+        ``coarse_solver='forward'``); 1e-10 leaves those out.
     norm : {'2', '1', 'inf'}
         Of the vector of distances, one a dimension.
-    n_init, max_iter : int
-        Restarts of K-means, and iterations of each at most.
+    n_init : int
+        Restarts of K-means.
+    max_iter : int
+        Iterations of each at most.
     missing : {'refuse', 'own', 'drop_edge'}
         What becomes of a missing attribute: an error, a value of its own, or no edge.
     strict_reference : bool
@@ -168,7 +176,7 @@ class BootstrapAMGClustering(Estimator):
         jacobi_weight: float = 2 / 3,
         n_pre_smoothings: int = 1,
         n_post_smoothings: int = 1,
-        coarse_solver: Literal["forward", "backward", "symmetric", "jacobi", "l1_jacobi", "direct"] = "forward",
+        coarse_solver: Literal["forward", "backward", "symmetric", "jacobi", "l1_jacobi", "direct"] = "direct",
         n_coarse_smoothings: int = 20,
         rank_tol: float = 0.0,
         norm: Literal["2", "1", "inf"] = "2",
