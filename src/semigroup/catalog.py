@@ -282,6 +282,25 @@ METHODS: tuple[Method, ...] = (
         "crawling, Metropolis-Hastings, stochastic approximation, temporal difference, incremental, variance reduction",
         tour={"n_steps": 200_000, "n_tokens": 10, "n_jobs": 2, "random_state": 0},
     ),
+    Method(
+        slug="rvgp",
+        name="RVGP, Gaussian processes of vector fields",
+        target="semigroup.manifolds.rvgp:VectorFieldGP",
+        job="Predict a vector field between and around the arrows measured on a curved cloud of points, with error bars.",
+        takes="points and their vectors, NaN where they are to be predicted (CSV, parquet, npz, HDF5)",
+        gives="the field at every point with its covariance, samples of it, its sources, sinks and spirals",
+        paper=Paper(
+            "Implicit Gaussian process representation of vector fields over arbitrary latent manifolds",
+            "Peach, Robert L. and Vinao-Carl, Matteo and Grossman, Nir and David, Michael and Mallas, Emma and Sharp, David and "
+            "Malhotra, Paresh A. and Vandergheynst, Pierre and Gosztolai, Adam",
+            2024,
+            "International Conference on Learning Representations",
+            "2309.16746",
+        ),
+        keywords="interpolate flow on a surface, super-resolution, inpainting, denoising of vectors, tangent bundle, connection "
+        "Laplacian, vector diffusion, EEG electrodes, attractor, mesh-free, kriging, uncertainty, singularities, wind",
+        tour={"random_state": 0},
+    ),
 )
 
 
