@@ -156,7 +156,7 @@ def eigenpairs(
         if len(ends):
             n_kept, is_cut = n_pairs + int(ends[0]) - 1, False
             break
-        n_found = min(2 * n_found, n)
+        n_found = min(n_found + max(8, n_found // 8), n)  # eigenspaces are small as a rule
     kept = slice(0, n_kept) if which == "smallest" else slice(n_found - n_kept, n_found)
     values, vectors = values[kept], vectors[:, kept]
     group = np.concatenate(([0], np.cumsum(np.diff(values) > multiplicity_tol * scale)))
