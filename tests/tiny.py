@@ -17,6 +17,7 @@ TINY: dict[str, dict[str, object]] = {
     },
     "proximity": {"p": 0.5, "n_clusters": 12, "n_parameters": 3, "random_state": 0},
     "amg-clustering": {"n_clusters": 3, "max_hierarchies": 3, "n_init": 5, "random_state": 0},
-    "srrw": {"n_steps": 300, "n_tokens": 3, "random_state": 0},
+    "heat-geodesic": {"n_neighbors": 8, "n_landmarks": 60, "random_state": 0},
     "rvgp": {"n_eigenpairs": 30, "random_state": 0},
+    "srrw": {"n_steps": 300, "n_tokens": 3, "random_state": 0},
 }

@@ -265,22 +265,23 @@ METHODS: tuple[Method, ...] = (
         tour={"n_clusters": 3, "random_state": 0},
     ),
     Method(
-        slug="srrw",
-        name="Self-repellent random walk",
-        target="semigroup.optimize.srrw:SRRW",
-        job="Learn over a network with one walking token and no server, at less variance than independent draws.",
-        takes="a graph of agents, and a table with one row a node, the target last (in Python any update function)",
-        gives="the token's iterate near the solution, the visit frequencies, the covariance that theory predicts",
+        slug="heat-geodesic",
+        name="Heat-geodesic embedding",
+        target="semigroup.manifolds.heat_geodesic:HeatGeodesic",
+        job="Draw a map of noisy points on which distances mean distances along the data.",
+        takes="points with annotations (CSV, parquet, npy, npz, HDF5, h5ad) or a graph (GraphML, MatrixMarket, edge list)",
+        gives="heat-geodesic distances, a map in a few dimensions, the place of new points on it",
         paper=Paper(
-            "Accelerating Distributed Stochastic Optimization via Self-Repellent Random Walks",
-            "Hu, Jie and Doshi, Vishwaraj and Eun, Do Young",
-            2024,
-            "International Conference on Learning Representations",
-            "2401.09665",
+            "A Heat Diffusion Perspective on Geodesic Preserving Dimensionality Reduction",
+            "Huguet, Guillaume and Tong, Alexander and De Brouwer, Edward and Zhang, Yanlei and Wolf, Guy and "
+            "Adelstein, Ian and Krishnaswamy, Smita",
+            2023,
+            "Advances in Neural Information Processing Systems",
+            "2305.19043",
         ),
-        keywords="decentralised learning, federated, token, random walk SGD, MCMC on graphs, sample nodes of a network, "
-        "crawling, Metropolis-Hastings, stochastic approximation, temporal difference, incremental, variance reduction",
-        tour={"n_steps": 200_000, "n_tokens": 10, "n_jobs": 2, "random_state": 0},
+        keywords="dimensionality reduction, manifold learning, visualisation, single-cell trajectories, geodesic distance, "
+        "PHATE, UMAP, t-SNE, Isomap, diffusion maps, heat kernel, embedding, denoising",
+        tour={"random_state": 0},
     ),
     Method(
         slug="rvgp",
@@ -300,6 +301,24 @@ METHODS: tuple[Method, ...] = (
         keywords="interpolate flow on a surface, super-resolution, inpainting, denoising of vectors, tangent bundle, connection "
         "Laplacian, vector diffusion, EEG electrodes, attractor, mesh-free, kriging, uncertainty, singularities, wind",
         tour={"random_state": 0},
+    ),
+    Method(
+        slug="srrw",
+        name="Self-repellent random walk",
+        target="semigroup.optimize.srrw:SRRW",
+        job="Learn over a network with one walking token and no server, at less variance than independent draws.",
+        takes="a graph of agents, and a table with one row a node, the target last (in Python any update function)",
+        gives="the token's iterate near the solution, the visit frequencies, the covariance that theory predicts",
+        paper=Paper(
+            "Accelerating Distributed Stochastic Optimization via Self-Repellent Random Walks",
+            "Hu, Jie and Doshi, Vishwaraj and Eun, Do Young",
+            2024,
+            "International Conference on Learning Representations",
+            "2401.09665",
+        ),
+        keywords="decentralised learning, federated, token, random walk SGD, MCMC on graphs, sample nodes of a network, "
+        "crawling, Metropolis-Hastings, stochastic approximation, temporal difference, incremental, variance reduction",
+        tour={"n_steps": 200_000, "n_tokens": 10, "n_jobs": 2, "random_state": 0},
     ),
 )
 
