@@ -494,7 +494,8 @@ def clusters_survive_on_the_map(scale: Scale) -> Measurement:
         table=table,
         note=f"t-SNE's index varies by {spread['t-SNE']:.2f} between seeds, so that the margin over it rests on few of them; "
         f"UMAP, at {mean['UMAP']:.2f}, is nearly as good. In 50 dimensions at noise 1: heat geodesic "
-        f"{hard['heat geodesic']:.2f}, UMAP {hard['UMAP']:.2f}, PHATE's potential {hard['PHATE potential']:.2f}, t-SNE {hard['t-SNE']:.2f}.",
+        f"{hard['heat geodesic']:.2f}, UMAP {hard['UMAP']:.2f}, PHATE's potential {hard['PHATE potential']:.2f}, "
+        f"t-SNE {hard['t-SNE']:.2f}.",
         plot=figure,
     )
 
