@@ -1,7 +1,7 @@
 """The claims of *Do logarithmic proximity measures outperform plain ones in graph clustering?* (arXiv:1605.01046), measured.
 
-The paper's tables are not at hand. Thresholds are those of a prototype's figures, named in each claim; what the paper says is
-that logarithmic measures mostly are the better ones, that logComm leads, and that there are exceptions.
+The paper's tables are not at hand. Thresholds are those of an independent implementation, named in each claim;
+what the paper says is that logarithmic measures mostly are the better ones, that logComm leads, and that there are exceptions.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def gain(result: Study, log: str, plain: str, *, n_resamples: int = 2000) -> tup
     1,
     says="On graphs of two equal classes the logarithm improves the communicability, heat and forest kernels, and leaves "
     "the walk kernel as it is.",
-    source="Abstract (the leader and most measures); thresholds from a prototype",
+    source="Abstract (the leader and most measures); thresholds from an independent implementation",
 )
 def logarithms_outperform_plain_measures(scale: Scale) -> Measurement:
     """ARI of Ward's clusters at each family's best p; 95 % bootstrap intervals over the graphs."""
@@ -169,7 +169,7 @@ def _draw_curves(axis: Any, result: Study, title: str) -> None:
     "proximity",
     2,
     says="logComm is the best of thirteen measures on random graphs of equal classes, and SCCT the second.",
-    source='Abstract ("the leader is usually logComm"); four cells of a prototype',
+    source='Abstract ("the leader is usually logComm"); four cells of an independent implementation',
 )
 def logcomm_leads(scale: Scale) -> Measurement:
     """Mean over four kinds of graphs of the best mean ARI over p."""
@@ -229,7 +229,7 @@ NEWSGROUPS = ("news_2cl1", "news_2cl2", "news_2cl3", "news_3cl1_0.1", "news_3cl2
     "proximity",
     3,
     says="On the newsgroup graphs every logarithmic measure clusters where its plain one fails; on easy graphs they tie.",
-    source="Abstract (several well-known datasets); thresholds from a prototype",
+    source="Abstract (several well-known datasets); thresholds from an independent implementation",
 )
 def logarithms_are_needed_on_newsgroups(scale: Scale) -> Measurement:
     """Best ARI over p on each graph; karate and football beside them. The p that is best on one graph is an oracle's."""
@@ -294,7 +294,7 @@ def logarithms_are_needed_on_newsgroups(scale: Scale) -> Measurement:
     4,
     says="As a test of whether two vertices are of one class, the logarithmic communicability and forest distances beat the "
     "plain ones.",
-    source="Abstract (reject curves); thresholds from a prototype",
+    source="Abstract (reject curves); thresholds from an independent implementation",
 )
 def reject_curves_agree(scale: Scale) -> Measurement:
     """Areas under the reject curves, at each family's p of largest mean area."""
@@ -355,7 +355,7 @@ def reject_curves_agree(scale: Scale) -> Measurement:
     "proximity",
     5,
     says="A core with its periphery is found by plain Comm and pWalk only; for very unequal classes pWalk beats logComm.",
-    source='Abstract ("in some more complicated cases"); thresholds from a prototype',
+    source='Abstract ("in some more complicated cases"); thresholds from an independent implementation',
 )
 def plain_measures_win_in_some_cases(scale: Scale) -> Measurement:
     """Core and periphery of 50 nodes each, P = [[.5, .2], [.2, .1]]; classes of 10 and 90 nodes.

@@ -210,7 +210,7 @@ def curvature_is_seen(scale: Scale) -> Measurement:
     "rvgp",
     3,
     says="Super-resolution of a field on the bunny beats scalar kernels on coordinates and on eigenvectors.",
-    source="Section 5.1; the sheet's prototype for the numbers",
+    source="Section 5.1; an independent implementation for the numbers",
 )
 def super_resolution_beats_scalar_kernels(scale: Scale) -> Measurement:
     """Mean of five splits on the field of seed 1 at t = 100; the paper's likelihood is judged. Also t = 10, a rougher field."""
