@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from semigroup.catalog import method
 
-N_COLUMNS, WIDTH, HEIGHT, TITLE, GAP = 2, 820, 470, 40, 24
+N_COLUMNS, WIDTH, HEIGHT, TITLE, GAP = 3, 640, 380, 36, 20
 
 if __name__ == "__main__":
     out, *paths = map(Path, sys.argv[1:])
