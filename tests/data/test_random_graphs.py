@@ -106,7 +106,7 @@ def test_a_million_possible_pairs_a_class_cost_what_their_edges_cost():
     ("sizes", "density", "words"),
     [
         ([3, 0], np.eye(2), "sizes"),
-        ([2.5, 2], np.eye(2), "sizes"),
+        (np.array([2.5, 2.0]), np.eye(2), "sizes"),
         ([3, 3], np.eye(3), "probabilities"),
         ([3, 3], [[0.5, 0.1], [0.2, 0.5]], "probabilities"),
         ([3, 3], [[0.5, 1.1], [1.1, 0.5]], "probabilities"),
