@@ -55,7 +55,7 @@ def pot_sinkhorn(X0: np.ndarray, X1: np.ndarray, epsilon: float) -> Fitted:
 
     cost = cdist(X0, X1, "sqeuclidean") / 2
     a, b = np.full(len(X0), 1 / len(X0)), np.full(len(X1), 1 / len(X1))
-    _, log = ot.sinkhorn(a, b, cost, epsilon, method="sinkhorn_log", stopThr=1e-6, numItermax=20_000, log=True)
+    _, log = ot.sinkhorn(a, b, cost, epsilon, method="sinkhorn_log", stopThr=1e-6, numItermax=1000, log=True)
     # POT's plan is exp(log_u + log_v - cost / epsilon).
     log_v = np.asarray(log["log_v"])
 
