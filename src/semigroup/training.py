@@ -10,6 +10,7 @@ the processes, and all of them stop together.
 
 from __future__ import annotations
 
+import atexit
 import math
 import os
 import signal
@@ -331,7 +332,18 @@ def _accelerator(device: str | None, mixed_precision: str) -> Accelerator:
     state = AcceleratorState._shared_state
     if state and (state["_cpu"], state["_mixed_precision"]) != (device == "cpu", mixed_precision):
         AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
-    return Accelerator(cpu=device == "cpu", mixed_precision=mixed_precision)
+    alone = not torch.distributed.is_initialized()
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=mixed_precision)
+    if alone and torch.distributed.is_initialized():
+        # A process that exits while gloo's threads still run may be aborted by them, after all its work is done.
+        atexit.register(_leave_processes)
+    return accelerator
+
+
+def _leave_processes() -> None:
+    """Part from the other processes, if the user's program has not already."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _process() -> tuple[int, int]:
