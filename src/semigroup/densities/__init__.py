@@ -1,6 +1,23 @@
 """Densities, samples and transport between them."""
 
-from semigroup.densities.distances import bures_wasserstein, energy_distance
+from semigroup.densities.distances import (
+    bures_wasserstein,
+    energy_distance,
+    frechet_distance,
+    mmd,
+    precision_recall,
+    sliced_wasserstein,
+    wasserstein,
+)
 from semigroup.densities.light_sb import LightSB
 
-__all__ = ["LightSB", "bures_wasserstein", "energy_distance"]
+__all__ = [
+    "LightSB",
+    "bures_wasserstein",
+    "energy_distance",
+    "frechet_distance",
+    "mmd",
+    "precision_recall",
+    "sliced_wasserstein",
+    "wasserstein",
+]
