@@ -143,6 +143,57 @@ def test_the_best_evaluation_is_what_remains_and_patience_stops_the_run(tmp_path
     assert [step for step, _ in result.evaluations] == [10, 20, 30, 40, 50]
 
 
+def test_each_named_value_keeps_its_best_weights_also_across_a_stop(tmp_path):
+    def run(folder, n_steps: int, resume: bool):
+        network = nn.Linear(1, 1, bias=False)
+        nn.init.zeros_(network.weight)
+        result = train(
+            network,
+            lambda model, step, generator: -model(torch.ones(1, 1)).mean(),  # the weight grows by 1 a step
+            n_steps=n_steps,
+            optimizer=torch.optim.SGD(network.parameters(), lr=1.0),
+            evaluate=lambda model: {"far": abs(model.weight.item() - 31), "near": abs(model.weight.item() - 10)},
+            evaluate_every=10,
+            patience=2,
+            device="cpu",
+            checkpoint_dir=folder,
+            resume=resume,
+        )
+        return network.weight.item(), {name: weights["weight"].item() for name, weights in result.best.items()}, result
+
+    weight, best, result = run(tmp_path / "through", 100, False)
+    assert weight == 30 and best == {"far": 30, "near": 10}
+    assert result.n_steps == 50 and result.evaluations[0] == (10, {"far": 21, "near": 0})
+    run(tmp_path / "stopped", 20, False)
+    assert run(tmp_path / "stopped", 100, True)[:2] == (weight, best)
+
+
+@pytest.mark.parametrize(("later", "kept", "n_steps"), [(False, 1, 3), (True, 5, 5)])
+def test_of_equal_evaluations_the_earlier_or_the_later_counts(later, kept, n_steps):
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(network.weight)
+    result = train(
+        network,
+        lambda model, step, generator: -model(torch.ones(1, 1)).mean(),
+        n_steps=5,
+        optimizer=torch.optim.SGD(network.parameters(), lr=1.0),
+        evaluate=lambda model: 1.0,
+        evaluate_every=1,
+        patience=2,
+        later_of_equals=later,
+        device="cpu",
+    )
+    assert network.weight.item() == kept and result.n_steps == n_steps
+
+
+@pytest.mark.parametrize(("n", "sizes"), [(9, [4, 5]), (10, [4, 4, 2]), (8, [4, 4]), (1, [1]), (5, [5])])
+def test_a_last_batch_that_is_too_small_is_joined_to_the_one_before(n, sizes):
+    batches = EpochSampler(n, 4, seed=1, smallest_batch=2)
+    found = [batches(step) for step in range(batches.batches_per_epoch)]
+    assert [len(batch) for batch in found] == sizes
+    assert sorted(torch.cat(found).tolist()) == list(range(n))
+
+
 def test_every_epoch_holds_each_example_once_in_an_order_of_its_own():
     batches = EpochSampler(10, 4, seed=1)
     epochs = [torch.cat([batches(3 * epoch + i) for i in range(3)]).tolist() for epoch in range(2)]

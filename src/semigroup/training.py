@@ -52,8 +52,10 @@ class TrainingResult:
     ----------
     losses : list of float
         Training loss of each step.
-    evaluations : list of (int, float)
-        Step and value of each evaluation; lower is better.
+    evaluations : list of (int, float or dict)
+        Step and value, or values by name, of each evaluation; lower is better.
+    best : dict of str to dict
+        Weights of the best evaluation by each name, where there were several.
     averaged : nn.Module or None
         The network with exponentially averaged weights, where `ema_decay` was given.
     n_steps : int
@@ -61,7 +63,8 @@ class TrainingResult:
     """
 
     losses: list[float] = field(default_factory=list)
-    evaluations: list[tuple[int, float]] = field(default_factory=list)
+    evaluations: list[tuple[int, Any]] = field(default_factory=list)
+    best: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     averaged: nn.Module | None = None
     n_steps: int = 0
 
@@ -78,6 +81,8 @@ class EpochSampler:
     batch_size : int
         Examples a batch and process; the last, smaller batch of an epoch is kept.
     seed : int
+    smallest_batch : int
+        A last batch with fewer examples than this is joined to the one before (batch normalisation needs two).
 
     Examples
     --------
@@ -86,9 +91,9 @@ class EpochSampler:
     [0, 1, 2, 3, 4]
     """
 
-    def __init__(self, n: int, batch_size: int, seed: int) -> None:
+    def __init__(self, n: int, batch_size: int, seed: int, *, smallest_batch: int = 1) -> None:
         self.n, self.batch_size, self.seed = n, batch_size, seed
-        self.batches_per_epoch = math.ceil(n / batch_size)
+        self.batches_per_epoch = max(1, math.ceil((n - smallest_batch + 1) / batch_size))
         self._epoch = -1
         self._order = torch.empty(0, dtype=torch.long)
 
@@ -98,7 +103,8 @@ class EpochSampler:
         if epoch != self._epoch:
             self._order = torch.randperm(self.n, generator=_step_generator(self.seed, epoch, 0, "cpu"))
             self._epoch = epoch
-        return self._order[position * self.batch_size : (position + 1) * self.batch_size]
+        last = position == self.batches_per_epoch - 1
+        return self._order[position * self.batch_size : None if last else (position + 1) * self.batch_size]
 
 
 def warmup_then_linear(n_warmup: int, n_steps: int) -> Callable[[int], float]:
@@ -122,8 +128,9 @@ def train(
     seed: int = 0,
     ema_decay: float | None = None,
     max_grad_norm: float | None = None,
-    evaluate: Callable[[nn.Module], float] | None = None,
+    evaluate: Callable[[nn.Module], float | dict[str, float]] | None = None,
     evaluate_every: int = 500,
+    later_of_equals: bool = False,
     patience: int | None = None,
     checkpoint_dir: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 500,
@@ -155,7 +162,10 @@ def train(
         Clip the gradient's norm.
     evaluate : callable, optional
         ``evaluate(network)`` gives a held-out value, lower is better, every `evaluate_every` steps. The weights of the
-        best value are what remains at the end.
+        best value are what remains at the end. Where it gives several values by name, that is said of the first, and the
+        weights that were best by each name are in the result.
+    later_of_equals : bool
+        Of equal best values the later one counts.
     patience : int, optional
         Stop after this many evaluations without improvement.
     checkpoint_dir : path, optional
@@ -213,7 +223,7 @@ def train(
         )
     base_rates = [group["lr"] for group in optimizer.param_groups]
     result = TrainingResult(averaged=None if averaged is None else averaged.module)
-    best: dict[str, Any] = {"value": math.inf, "weights": None, "stale": 0}
+    best: dict[str, Any] = {"stale": 0, "values": {}, "weights": {}}
     path = None if checkpoint_dir is None else Path(checkpoint_dir) / CHECKPOINT
 
     def kept() -> str:
@@ -297,7 +307,8 @@ def train(
                 advance(step, result.losses[-1])
             if evaluate is not None and (step % evaluate_every == 0 or step == n_steps):
                 flush()
-                _evaluate(evaluate, bare if averaged is None else averaged.module, step, result, best)
+                evaluated = bare if averaged is None else averaged.module
+                _evaluate(evaluate, evaluated, step, result, best, later_of_equals)
                 model.train()
             if path is not None and step % checkpoint_every == 0:
                 flush()
@@ -309,8 +320,9 @@ def train(
     flush()
     # Saved before the best weights return, so that a run may also be continued beyond its end.
     save(step)
-    if best["weights"] is not None:
-        (bare if averaged is None else averaged.module).load_state_dict(best["weights"])
+    result.best = best["weights"]
+    if result.best:
+        (bare if averaged is None else averaged.module).load_state_dict(next(iter(result.best.values())))
     result.n_steps = step
     model.eval()
     return result
@@ -363,22 +375,26 @@ def _in_any_process(value: bool, device: torch.device) -> bool:
 
 
 def _evaluate(
-    evaluate: Callable[[nn.Module], float],
+    evaluate: Callable[[nn.Module], float | dict[str, float]],
     network: nn.Module,
     step: int,
     result: TrainingResult,
     best: dict[str, Any],
+    later_of_equals: bool,
 ) -> None:
-    """Evaluate once and remember the best weights."""
+    """Evaluate once and remember the best weights by each value; the first one counts for the patience."""
     network.eval()
     with torch.no_grad():
-        value = float(evaluate(network))
-    result.evaluations.append((step, value))
-    if value < best["value"]:
+        found = evaluate(network)
+    result.evaluations.append((step, found if isinstance(found, dict) else float(found)))
+    values = found if isinstance(found, dict) else {"value": float(found)}
+    before = {name: best["values"].get(name, math.inf) for name in values}
+    better = [name for name, v in values.items() if v < before[name] or (later_of_equals and v == before[name])]
+    if better:
         weights = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-        best.update(value=value, weights=weights, stale=0)
-    else:
-        best["stale"] += 1
+        for name in better:
+            best["values"][name], best["weights"][name] = values[name], weights
+    best["stale"] = 0 if next(iter(values)) in better else best["stale"] + 1
 
 
 def _step_generator(seed: int, step: int, process: int, device: torch.device | str) -> torch.Generator:
