@@ -33,6 +33,7 @@ __all__ = [
     "TrainingDiverged",
     "TrainingResult",
     "interrupt_between_steps",
+    "seeded",
     "train",
     "warmup_then_linear",
 ]
@@ -105,6 +106,15 @@ class EpochSampler:
             self._epoch = epoch
         last = position == self.batches_per_epoch - 1
         return self._order[position * self.batch_size : None if last else (position + 1) * self.batch_size]
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Torch's generators seeded inside the block, for initial weights and dropout, and as they were after it."""
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        yield
 
 
 def warmup_then_linear(n_warmup: int, n_steps: int) -> Callable[[int], float]:

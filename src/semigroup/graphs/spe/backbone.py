@@ -12,7 +12,8 @@ from jaxtyping import Float, Num
 from torch import Tensor, nn
 
 from semigroup.data.graph_sets import GraphSet
-from semigroup.graphs.spe.blocks import MLP, PositionalEncoder, sum_rows
+from semigroup.graphs.spe.blocks import MLP, PositionalEncoder
+from semigroup.nn.graphs import sum_rows
 
 __all__ = ["FeatureEmbedding", "GINELayer", "GraphNetwork"]
 

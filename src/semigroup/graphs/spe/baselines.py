@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from semigroup.base import check_choice, check_integer
 from semigroup.data.graph_sets import GraphSet, pad_rows
-from semigroup.graphs.spe.blocks import GIN, MLP, PositionalEncoder, copy_graphs, real_eigenpairs, sum_rows
+from semigroup.graphs.spe.blocks import GIN, MLP, PositionalEncoder, copy_graphs, real_eigenpairs
 from semigroup.graphs.spe.encoder import InvariantHead
+from semigroup.nn.graphs import sum_rows
 
 __all__ = ["PEG", "BasisNet", "RandomWalk", "RawEigenvectors", "SignNet"]
 

@@ -9,17 +9,16 @@ large one.
 from __future__ import annotations
 
 import itertools
-import warnings
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch_geometric.utils import scatter
 
 from semigroup.data.graph_sets import GraphSet, ranges
 from semigroup.graphs.spe.spectrum import check_eigenpairs
+from semigroup.nn.graphs import sparse_rows, symmetric_product
 
 __all__ = [
     "GIN",
@@ -31,7 +30,6 @@ __all__ = [
     "copy_graphs",
     "make_norm",
     "real_eigenpairs",
-    "sum_rows",
 ]
 
 Norm = Literal["batch", "layer", "none"]
@@ -100,36 +98,9 @@ def copy_graphs(graphs: GraphSet, owner: Int[Tensor, " columns"], dtype: torch.d
     edge = by_target[ranges(graphs.edge_start[owner], n_edges)]
     columns = source[edge] + (first_row - graphs.node_start[owner]).repeat_interleave(n_edges)
     degree = torch.bincount(target, minlength=n_all)[node]
-    row_start = torch.cat([degree.new_zeros(1), degree.cumsum(0)])
     weight = graphs.edge_weight
     values = torch.ones(len(edge), dtype=dtype, device=owner.device) if weight is None else weight[edge].to(dtype)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        adjacency = torch.sparse_csr_tensor(row_start, columns, values, (len(node), len(node)), check_invariants=False)
-    return Copies(node, column, adjacency, n_all)
-
-
-class _SumOverNeighbours(torch.autograd.Function):
-    """Product with a symmetric sparse matrix; its own adjoint, so nothing is transposed for the gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, adjacency: Tensor) -> Tensor:
-        ctx.adjacency = adjacency
-        return adjacency @ x
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return ctx.adjacency @ gradients[0].contiguous(), None
-
-
-def sum_over_neighbours(x: Float[Tensor, "rows f"], copies: Copies) -> Float[Tensor, "rows f"]:
-    """Sum of the neighbours' rows within the same copy, weighted."""
-    return _SumOverNeighbours.apply(x, copies.adjacency)
-
-
-def sum_rows(x: Float[Tensor, "rows f"], group: Int[Tensor, " rows"], n_groups: int) -> Float[Tensor, "groups f"]:
-    """Sum of the rows of each group."""
-    return scatter(x, group, dim=0, dim_size=n_groups, reduce="sum")
+    return Copies(node, column, sparse_rows(degree, columns, values), n_all)
 
 
 class GIN(nn.Module):
@@ -181,7 +152,7 @@ class GIN(nn.Module):
 
     def layer(self, number: int, x: Float[Tensor, "rows f"], copies: Copies) -> Float[Tensor, "rows f2"]:
         """One layer."""
-        mixed = (1 + self.epsilon[number]) * x + sum_over_neighbours(x, copies)
+        mixed = (1 + self.epsilon[number]) * x + symmetric_product(copies.adjacency, x)
         y = self.norms[number](self.mlps[number](mixed))
         return y + x if self.residual and y.shape == x.shape else y
 

@@ -28,8 +28,8 @@ from semigroup.graphs.spe.blocks import (
     copy_graphs,
     make_norm,
     real_eigenpairs,
-    sum_rows,
 )
+from semigroup.nn.graphs import sum_rows
 
 __all__ = ["SPE", "CubicSpline", "Phi", "Rho", "pair_features"]
 

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +16,7 @@ from semigroup.graphs.spe.baselines import PEG, BasisNet, RandomWalk, RawEigenve
 from semigroup.graphs.spe.blocks import PositionalEncoder
 from semigroup.graphs.spe.encoder import NORMS, PHIS, RHOS, SPE
 from semigroup.graphs.spe.spectrum import with_eigenpairs
-from semigroup.training import EpochSampler, TrainingResult, train, warmup_then_linear
+from semigroup.training import EpochSampler, TrainingResult, seeded, train, warmup_then_linear
 
 __all__ = ["SPEClassifier", "SPERegressor"]
 
@@ -122,7 +121,7 @@ class _GraphEstimator(Estimator):
                 found, targets = found.select(order[held_out:]), targets[order[held_out:]]
         if len(found) == 0:
             raise ValueError("graphs leaves none for training beside those held out for validation")
-        with _seeded(seed):
+        with seeded(seed):
             network = self._build(self.architecture_)
         self.network_ = network
         found = self._prepare(found)
@@ -130,7 +129,7 @@ class _GraphEstimator(Estimator):
 
         def compute_loss(model: nn.Module, step: int, generator: torch.Generator) -> Tensor:
             index = sampler(step)
-            with _seeded(generator.initial_seed()):  # dropout and random signs
+            with seeded(generator.initial_seed()):  # dropout and random signs
                 outputs = model(found.select(index).to(generator.device))
             return loss(outputs, targets[index].to(outputs.device))
 
@@ -651,15 +650,6 @@ def _check_labels(values: Any, name: str) -> np.ndarray:
     if labels.ndim != 1:
         raise ValueError(f"{name} must have one label a graph, got shape {labels.shape}")
     return check_array(labels, name, ndim=1) if labels.dtype.kind == "f" else labels
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Torch's generators seeded inside the block and as they were after it."""
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
-        yield
 
 
 def _decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
