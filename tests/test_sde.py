@@ -106,6 +106,19 @@ def test_adaptive_solver_stops_where_it_is_told():
     assert end.item() == pytest.approx(0, abs=1e-8)
 
 
+@pytest.mark.parametrize("times", [[0.0, 0.3, 1.0], [1.0, 0.0]])
+def test_adaptive_solver_never_leaves_the_interval(times):
+    visited = []
+
+    def drift(x, t):
+        visited.append(t)
+        return -x
+
+    solve_ode(drift, torch.ones(1, 1, dtype=F64), times)
+    assert 0 <= min(visited) < 1e-12
+    assert 1 - 1e-12 < max(visited) <= 1
+
+
 def field(x):
     return torch.stack([x[:, 0] ** 2 * x[:, 1], torch.sin(x[:, 1]) + x[:, 0], x[:, 2] ** 3], dim=1)
 

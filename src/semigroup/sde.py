@@ -388,7 +388,8 @@ def _adaptive(
     grid = torch.tensor(times, dtype=torch.float64, device=state[0].device)
     low, high = min(times), max(times)
     inside = sorted((stop for stop in stops if low < stop < high), reverse=times[0] > times[-1])
-    options = {"jump_t": grid.new_tensor(inside)} if inside else None
+    # Without a step's end there, the method would run past the last time, where the drift may not be defined, and interpolate.
+    options = {"step_t": grid[-1:]} | ({"jump_t": grid.new_tensor(inside)} if inside else {})
     try:
         path = odeint(rates, state, grid, method=method, rtol=rtol, atol=atol, options=options)
     except AssertionError as error:

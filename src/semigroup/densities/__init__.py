@@ -10,9 +10,13 @@ from semigroup.densities.distances import (
     wasserstein,
 )
 from semigroup.densities.light_sb import LightSB
+from semigroup.densities.mixtures import GaussianMixture, MixturePath, PathCoefficients
 
 __all__ = [
+    "GaussianMixture",
     "LightSB",
+    "MixturePath",
+    "PathCoefficients",
     "bures_wasserstein",
     "energy_distance",
     "frechet_distance",
