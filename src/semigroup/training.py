@@ -136,7 +136,7 @@ def train(
     optimizer: torch.optim.Optimizer,
     schedule: Callable[[int], float] | None = None,
     seed: int = 0,
-    ema_decay: float | None = None,
+    ema_decay: float | Callable[[int], float] | None = None,
     max_grad_norm: float | None = None,
     evaluate: Callable[[nn.Module], float | dict[str, float]] | None = None,
     evaluate_every: int = 500,
@@ -166,8 +166,9 @@ def train(
     schedule : callable, optional
         Factor of the learning rate as a function of the step.
     seed : int
-    ema_decay : float, optional
-        Keep an exponential moving average of the weights with this decay; it is what `evaluate` sees.
+    ema_decay : float or callable, optional
+        Keep an exponential moving average of the weights with this decay, or with the decay ``ema_decay(k)`` at update
+        k = 1, 2, ...; it is what `evaluate` sees.
     max_grad_norm : float, optional
         Clip the gradient's norm.
     evaluate : callable, optional
@@ -228,9 +229,7 @@ def train(
     bare = accelerator.unwrap_model(model)
     averaged = None
     if ema_decay is not None:
-        averaged = torch.optim.swa_utils.AveragedModel(
-            bare, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(ema_decay), use_buffers=True
-        )
+        averaged = torch.optim.swa_utils.AveragedModel(bare, multi_avg_fn=_moving_average(ema_decay), use_buffers=True)
     base_rates = [group["lr"] for group in optimizer.param_groups]
     result = TrainingResult(averaged=None if averaged is None else averaged.module)
     best: dict[str, Any] = {"stale": 0, "values": {}, "weights": {}}
@@ -360,6 +359,17 @@ def _accelerator(device: str | None, mixed_precision: str) -> Accelerator:
         # A process that exits while gloo's threads still run may be aborted by them, after all its work is done.
         atexit.register(_leave_processes)
     return accelerator
+
+
+def _moving_average(decay: float | Callable[[int], float]) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
+    """torch's update of averaged weights, whose decay may depend on how many updates were made."""
+    if not callable(decay):
+        return torch.optim.swa_utils.get_ema_multi_avg_fn(decay)
+
+    def update(averaged: list[Tensor], current: list[Tensor], n_averaged: Tensor | int) -> None:
+        torch.optim.swa_utils.get_ema_multi_avg_fn(decay(int(n_averaged)))(averaged, current, n_averaged)
+
+    return update
 
 
 def _leave_processes() -> None:

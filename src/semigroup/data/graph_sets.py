@@ -122,7 +122,7 @@ class GraphSet:
         return sp.csr_array(sp.coo_array((weight.double().cpu().numpy(), (source, target)), shape=(n, n)))
 
 
-def as_graph_set(graphs: Any, name: str = "graphs") -> GraphSet:
+def as_graph_set(graphs: Any, name: str = "graphs", *, allow_loops: bool = True) -> GraphSet:
     """Graphs in any of the forms that users hold, checked.
 
     Parameters
@@ -133,6 +133,8 @@ def as_graph_set(graphs: Any, name: str = "graphs") -> GraphSet:
         same of edges, and the edge attribute ``weight``. SMILES need the extra ``chem``.
     name : str
         The argument's name, for the error.
+    allow_loops : bool
+        Whether graphs with self-loops are taken, without them, or refused.
 
     Returns
     -------
@@ -170,10 +172,10 @@ def as_graph_set(graphs: Any, name: str = "graphs") -> GraphSet:
             found = graphs_from_smiles(list(graphs), name)
         else:
             found = _lay_end_to_end([_read_one(graph, f"{name}[{i}]") for i, graph in enumerate(graphs)], name)
-    return _checked(found, name)
+    return _checked(found, name, allow_loops)
 
 
-def _checked(graphs: GraphSet, name: str) -> GraphSet:
+def _checked(graphs: GraphSet, name: str, allow_loops: bool) -> GraphSet:
     """The set without self-loops, edges grouped by graph, or the reason why it cannot be used."""
     if len(graphs) == 0:
         raise ValueError(f"{name} is empty: it holds no graph")
@@ -203,6 +205,9 @@ def _checked(graphs: GraphSet, name: str) -> GraphSet:
     if m and bool((graphs.batch[source] != graphs.batch[target]).any()):
         raise ValueError(f"{name}: edge_index joins nodes of different graphs")
     kept = torch.nonzero(source != target)[:, 0]
+    if len(kept) < m and not allow_loops:
+        looped = int(graphs.batch[source[source == target][0]])
+        raise ValueError(f"{name} must have no self-loops, and graph {looped} has one")
     kept = kept[torch.argsort(graphs.batch[source[kept]], stable=True)]
     result = replace(
         graphs,
