@@ -79,6 +79,11 @@ def test_a_claim_number_that_does_not_exist_is_refused(capsys, tmp_path):
     assert not (tmp_path / "claims").exists()
 
 
+def test_an_option_given_twice_is_refused(capsys):
+    assert main(["claims", "powerwalk", "--number", "1", "--number", "2"]) == 2
+    assert "give all its values after one --number" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

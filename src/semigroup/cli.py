@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"semigroup: no command '{words[0]}'\n\n{_help()}", file=sys.stderr)
         return 2
     try:
+        _refuse_repeated(words[1:])
         if words[0] == "run":
             status = run(words[1:])
         else:
@@ -62,6 +63,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"semigroup: {error}\n(SEMIGROUP_DEBUG=1 shows where)", file=sys.stderr)
         return 2
+
+
+def _refuse_repeated(words: list[str]) -> None:
+    """An option given twice would silently lose its first values."""
+    names = [word.partition("=")[0] for word in words if word.startswith("--")]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{name} is given {names.count(name)} times; give all its values after one {name}")
 
 
 def methods(*, words: Annotated[str, tyro.conf.arg(name="for")] = "") -> int:
