@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
-from semigroup.schedules import VE, VP, OrnsteinUhlenbeck, Preconditioning, SubVP, karras_sigmas
+from semigroup.schedules import VE, VP, DDPMSchedule, OrnsteinUhlenbeck, Preconditioning, SubVP, karras_sigmas
 
 
 @pytest.mark.parametrize(
@@ -73,3 +73,57 @@ def test_grid_runs_through_its_ends_and_powers():
 def test_impossible_schedules_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_steps_of_ddpm_add_up_to_their_marginal():
+    """x_t from x_{t-1} by one beta at a time has the mean and variance that `scale` and `std` say."""
+    schedule = DDPMSchedule.linear(50)
+    mean, variance = 1.0, 0.0
+    for t, beta in enumerate(schedule.betas, start=1):
+        mean, variance = np.sqrt(1 - beta) * mean, (1 - beta) * variance + beta
+        assert schedule.scale(t).item() == pytest.approx(mean, rel=1e-12)
+        assert schedule.std(t).item() ** 2 == pytest.approx(variance, rel=1e-12)
+
+
+def test_posterior_of_ddpm_is_that_of_jointly_gaussian_states():
+    """Condition the joint Gaussian of (x_s, x_t) given x_0 by hand, for neighbouring and for distant steps."""
+    schedule = DDPMSchedule.linear(40)
+    x, x0 = torch.tensor([[0.7]], dtype=torch.float64), torch.tensor([[-0.4]], dtype=torch.float64)
+    for t, s in ((5, 4), (40, 39), (30, 7), (12, 0), (1, 0)):
+        a, b = schedule.scale(s).item(), schedule.scale(t).item()
+        between = b / a
+        var_s, var_t = schedule.std(s).item() ** 2, schedule.std(t).item() ** 2
+        gain = between * var_s / var_t
+        mean, variance = schedule.posterior(x, t, x0, s)
+        assert mean.item() == pytest.approx(a * -0.4 + gain * (0.7 - b * -0.4), rel=1e-10)
+        assert variance == pytest.approx(var_s - gain * between * var_s, rel=1e-9, abs=1e-15)
+
+
+def test_ddpm_takes_a_step_for_each_row():
+    schedule, x0, z = DDPMSchedule.linear(30), torch.randn(3, 2, 4, 4), torch.randn(3, 2, 4, 4)
+    t = torch.tensor([1, 15, 30])
+    rows = torch.cat([schedule.noised(x0[i : i + 1], int(step), z[i : i + 1]) for i, step in enumerate(t)])
+    x = schedule.noised(x0, t, z)
+    assert torch.allclose(x, rows) and x.dtype == torch.float32
+    assert torch.allclose(schedule.noise_between(x, t, x0), z, atol=1e-5)
+    assert torch.allclose(schedule.denoised(x, t, z), x0, atol=1e-4)
+
+
+def test_noise_at_a_share_of_the_way_hardly_depends_on_the_number_of_steps():
+    for share in (0.2, 0.5):
+        few, many = (DDPMSchedule.linear(n).scale(int(share * n)).item() for n in (100, 1000))
+        assert few == pytest.approx(many, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: DDPMSchedule(np.array([0.1, 1.0])), "betas"),
+        (lambda: DDPMSchedule(np.array([0.0, 0.1])), "betas"),
+        (lambda: DDPMSchedule.linear(20), "n_steps"),
+        (lambda: DDPMSchedule.linear(30).grid(31), "n must"),
+    ],
+)
+def test_bad_ddpm_schedules_are_refused(make, name):
+    with pytest.raises(ValueError, match=name):
+        make()

@@ -2,7 +2,7 @@
 
 A `Schedule` is a linear SDE ``dx = rate(t) x dt + diffusion(t) dW`` on [0, horizon] with the marginal
 ``x_t = scale(t) x_0 + std(t) z``, z standard Gaussian. `Preconditioning` and `karras_sigmas` are the scalings and the grid of
-EDM, which counts time by the noise's standard deviation sigma itself.
+EDM, which counts time by the noise's standard deviation sigma itself. `DDPMSchedule` counts time in whole steps.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from semigroup.base import check_integer, check_number
+from semigroup.base import check_array, check_integer, check_number
 
-__all__ = ["VE", "VP", "OrnsteinUhlenbeck", "Preconditioning", "Schedule", "SubVP", "karras_sigmas"]
+__all__ = ["VE", "VP", "DDPMSchedule", "OrnsteinUhlenbeck", "Preconditioning", "Schedule", "SubVP", "karras_sigmas"]
 
 Time = Tensor | float
+Step = Int[Tensor, " batch"] | int
 
 
 class Schedule(ABC):
@@ -173,6 +174,100 @@ class OrnsteinUhlenbeck(Schedule):
         return (-torch.expm1(-2 * _tensor(t)) / 2).sqrt()
 
 
+class DDPMSchedule:
+    """Noise in whole steps: ``x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) z`` for t = 0 (the data), 1, ..., T, with
+    ``abar_t = (1 - beta_1) ... (1 - beta_t)``.
+
+    Any decreasing sequence of steps is a chain of its own, since `posterior` goes from a step to any earlier one. Coefficients
+    are float64, from sums of logarithms. A step is an integer for the whole batch, or a tensor with one for each row.
+
+    Parameters
+    ----------
+    betas : array-like, shape (T,)
+        Variance of the noise that each step adds, strictly between 0 and 1.
+
+    References
+    ----------
+    Ho, J., Jain, A. and Abbeel, P. (2020). Denoising diffusion probabilistic models. NeurIPS, eq. 4, 7 and 15.
+
+    Examples
+    --------
+    >>> schedule = DDPMSchedule.linear(200)
+    >>> schedule.n_steps, schedule.grid(4)
+    (200, [200, 150, 100, 50, 0])
+    >>> x0, z = torch.ones(2, 3), torch.zeros(2, 3)
+    >>> torch.allclose(schedule.denoised(schedule.noised(x0, 50, z), 50, z), x0)
+    True
+    """
+
+    def __init__(self, betas: object) -> None:
+        self.betas = check_array(betas, "betas", ndim=1)
+        if (self.betas <= 0).any() or (self.betas >= 1).any():
+            raise ValueError(f"betas must lie between 0 and 1, got {self.betas.min():g} to {self.betas.max():g}")
+        self._log_alpha_bar = torch.from_numpy(np.concatenate([[0.0], np.cumsum(np.log1p(-self.betas))]))
+
+    @classmethod
+    def linear(cls, n_steps: int = 1000, *, beta_first: float = 1e-4, beta_last: float = 0.02) -> DDPMSchedule:
+        """Betas that rise linearly between values for 1000 steps; they are multiplied by 1000 / `n_steps`, so that the noise at a
+        share of the way hardly depends on the number of steps."""
+        check_integer(n_steps, "n_steps", minimum=2)
+        first, last = (check_number(beta, "beta", above=0) * 1000 / n_steps for beta in (beta_first, beta_last))
+        if last >= 1:
+            raise ValueError(
+                f"n_steps must be above {1000 * beta_last:g}, where the last beta is below 1, got {n_steps}"
+            )
+        return cls(np.linspace(first, last, n_steps))
+
+    @property
+    def n_steps(self) -> int:
+        """T."""
+        return len(self.betas)
+
+    def scale(self, t: Step) -> Tensor:
+        """``sqrt(abar_t)``, what multiplies the data."""
+        return (self._log(t) / 2).exp()
+
+    def std(self, t: Step) -> Tensor:
+        """``sqrt(1 - abar_t)``, the noise's standard deviation."""
+        return (-torch.expm1(self._log(t))).sqrt()
+
+    def noised(
+        self, x0: Float[Tensor, "batch *shape"], t: Step, noise: Float[Tensor, "batch *shape"]
+    ) -> Float[Tensor, "batch *shape"]:
+        """x_t from the data and standard Gaussian noise."""
+        return _spread(self.scale(t), x0) * x0 + _spread(self.std(t), x0) * noise
+
+    def denoised(
+        self, x: Float[Tensor, "batch *shape"], t: Step, noise: Float[Tensor, "batch *shape"]
+    ) -> Float[Tensor, "batch *shape"]:
+        """x_0 from x_t and the noise in it; with a predicted noise, Tweedie's estimate of the posterior mean."""
+        return (x - _spread(self.std(t), x) * noise) / _spread(self.scale(t), x)
+
+    def noise_between(
+        self, x: Float[Tensor, "batch *shape"], t: Step, x0: Float[Tensor, "batch *shape"]
+    ) -> Float[Tensor, "batch *shape"]:
+        """The noise that makes x_t from x_0."""
+        return (x - _spread(self.scale(t), x) * x0) / _spread(self.std(t), x)
+
+    def posterior(
+        self, x: Float[Tensor, "batch *shape"], t: int, x0: Float[Tensor, "batch *shape"], s: int
+    ) -> tuple[Float[Tensor, "batch *shape"], float]:
+        """Mean and variance of ``q(x_s | x_t, x_0)`` for an earlier step s < t."""
+        fresh = -torch.expm1(self._log(t) - self._log(s))  # variance that is added between s and t
+        held, before = -torch.expm1(self._log(t)), -torch.expm1(self._log(s))
+        of_x0 = self.scale(s) * fresh / held
+        of_x = self.scale(t) / self.scale(s) * before / held
+        return of_x0 * x0 + of_x * x, float(fresh * before / held)
+
+    def grid(self, n: int) -> list[int]:
+        """n + 1 steps from T down to 0, as equal as whole numbers can be."""
+        check_integer(n, "n", minimum=1, maximum=self.n_steps)
+        return np.linspace(self.n_steps, 0, n + 1).round().astype(int).tolist()
+
+    def _log(self, t: Step) -> Tensor:
+        return self._log_alpha_bar.to(t.device)[t] if isinstance(t, Tensor) else self._log_alpha_bar[t]
+
+
 @dataclass(frozen=True)
 class Preconditioning:
     """EDM's scalings around a network F: ``D(x, sigma) = skip x + out F(inner x, noise)``.
@@ -237,3 +332,8 @@ def karras_sigmas(n: int, sigma_min: float, sigma_max: float, *, rho: float = 7.
 def _tensor(t: Time) -> Tensor:
     """A number becomes float64 without axes, which leaves the type of what it multiplies alone."""
     return t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64)
+
+
+def _spread(coefficient: Tensor, like: Tensor) -> Tensor:
+    """One coefficient a row, constant over the rest; or one for all."""
+    return coefficient.to(like).reshape(-1, *(1,) * (like.ndim - 1)) if coefficient.ndim else coefficient
