@@ -9,14 +9,19 @@ from semigroup.densities.distances import (
     sliced_wasserstein,
     wasserstein,
 )
+from semigroup.densities.kde_regimes import KDERegimes
 from semigroup.densities.light_sb import LightSB
 from semigroup.densities.mixtures import GaussianMixture, MixturePath, PathCoefficients
+from semigroup.densities.pfgmpp import PFGMpp, PointSetDenoiser
 
 __all__ = [
     "GaussianMixture",
+    "KDERegimes",
     "LightSB",
     "MixturePath",
+    "PFGMpp",
     "PathCoefficients",
+    "PointSetDenoiser",
     "bures_wasserstein",
     "energy_distance",
     "frechet_distance",
