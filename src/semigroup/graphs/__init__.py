@@ -3,6 +3,7 @@
 from semigroup.graphs.amg_clustering import BootstrapAMGClustering
 from semigroup.graphs.powerwalk import PowerWalk
 from semigroup.graphs.proximity import ProximityClustering
+from semigroup.graphs.rqgnn import RQGNN, rayleigh_quotients, smoothed_energy, spectral_energy
 from semigroup.graphs.spe import (
     PEG,
     SPE,
@@ -18,6 +19,7 @@ from semigroup.graphs.spe import (
 
 __all__ = [
     "PEG",
+    "RQGNN",
     "SPE",
     "AddEigenpairs",
     "BasisNet",
@@ -30,4 +32,7 @@ __all__ = [
     "SPERegressor",
     "SignNet",
     "laplacian_eigenpairs",
+    "rayleigh_quotients",
+    "smoothed_energy",
+    "spectral_energy",
 ]
