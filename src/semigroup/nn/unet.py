@@ -134,6 +134,8 @@ class ImageUNet(nn.Module):
         0 for an unconditional network.
     time_scale : float
         The time is multiplied by this before its sinusoids, whose periods run from 2 pi to 10,000 times that.
+    n_outputs : int, optional
+        Channels out, where they are not those of the images.
 
     Examples
     --------
@@ -153,6 +155,7 @@ class ImageUNet(nn.Module):
         dropout: float = 0.0,
         n_classes: int = 0,
         time_scale: float = 1000.0,
+        n_outputs: int | None = None,
     ) -> None:
         super().__init__()
         divisor = 2 ** (len(multipliers) - 1)
@@ -165,7 +168,7 @@ class ImageUNet(nn.Module):
         self.classes = nn.Embedding(n_classes, n_embedding) if n_classes else None
         self.unet = UNet(
             n_channels,
-            n_channels,
+            n_channels if n_outputs is None else n_outputs,
             n_embedding=n_embedding,
             n_dims=2,
             width=width,
@@ -179,7 +182,7 @@ class ImageUNet(nn.Module):
         x: Float[Tensor, "batch n_channels size size"],
         t: Float[Tensor, " batch"],
         label: Int[Tensor, " batch"] | None = None,
-    ) -> Float[Tensor, "batch n_channels size size"]:
+    ) -> Float[Tensor, "batch n_outputs size size"]:
         embedding = self.embedding(self.sinusoids(self.time_scale * t))
         if self.classes is not None:
             embedding = embedding + self.classes(label)
