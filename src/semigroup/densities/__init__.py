@@ -13,6 +13,7 @@ from semigroup.densities.kde_regimes import KDERegimes
 from semigroup.densities.light_sb import LightSB
 from semigroup.densities.mixtures import GaussianMixture, MixturePath, PathCoefficients
 from semigroup.densities.pfgmpp import PFGMpp, PointSetDenoiser
+from semigroup.densities.singular_likelihood import PerturbedGenerator
 
 __all__ = [
     "GaussianMixture",
@@ -21,6 +22,7 @@ __all__ = [
     "MixturePath",
     "PFGMpp",
     "PathCoefficients",
+    "PerturbedGenerator",
     "PointSetDenoiser",
     "bures_wasserstein",
     "energy_distance",
