@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from sklearn.datasets import load_digits
 
+from semigroup.base import check_integer, numpy_generator
 from semigroup.data.datasets import Download, download
 
-__all__ = ["digits", "mnist"]
+__all__ = ["digits", "mnist", "rows_with_a_rare_class"]
 
 _SOURCE = "https://raw.githubusercontent.com/fgnt/mnist/ae608a02b796c9ee908c082585a5f006fe05258e"
 
@@ -56,3 +57,43 @@ def digits() -> tuple[Float[np.ndarray, "image 8 8"], Int[np.ndarray, " image"]]
     """
     bunch = load_digits()
     return bunch.images / 16, bunch.target
+
+
+def rows_with_a_rare_class(
+    labels: Int[np.ndarray, " image"] | UInt8[np.ndarray, " image"],
+    *,
+    common: tuple[int, ...] = (0, 1, 2, 3),
+    rare: int = 8,
+    n_rare: int = 36,
+    random_state: int | np.random.Generator | None = 0,
+) -> Int[np.ndarray, " row"]:
+    """The rows of all images of some classes, then of a few images of another: long-tailed data whose tail is known.
+
+    Parameters
+    ----------
+    labels : array of int
+    common : tuple of int
+        Classes that are kept whole.
+    rare : int
+        The class of which `n_rare` images are drawn.
+    n_rare : int
+    random_state : int or Generator, optional
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than `n_rare` images of the rare class, or it is among the common ones.
+
+    Examples
+    --------
+    >>> images, labels = digits()
+    >>> rows = rows_with_a_rare_class(labels)
+    >>> len(rows), round((labels[rows] == 8).mean().item(), 3)
+    (756, 0.048)
+    """
+    candidates = np.flatnonzero(labels == rare)
+    check_integer(n_rare, "n_rare", minimum=1, maximum=len(candidates))
+    if rare in common:
+        raise ValueError(f"rare must not be among the common classes, got {rare}")
+    drawn = numpy_generator(random_state).permutation(candidates)[:n_rare]
+    return np.concatenate([np.flatnonzero(np.isin(labels, common)), drawn])
