@@ -11,6 +11,7 @@ from semigroup.densities.distances import (
 )
 from semigroup.densities.kde_regimes import KDERegimes
 from semigroup.densities.light_sb import LightSB
+from semigroup.densities.minority_guidance import MinorityGuidance
 from semigroup.densities.mixtures import GaussianMixture, MixturePath, PathCoefficients
 from semigroup.densities.pfgmpp import PFGMpp, PointSetDenoiser
 from semigroup.densities.singular_likelihood import PerturbedGenerator
@@ -19,6 +20,7 @@ __all__ = [
     "GaussianMixture",
     "KDERegimes",
     "LightSB",
+    "MinorityGuidance",
     "MixturePath",
     "PFGMpp",
     "PathCoefficients",
