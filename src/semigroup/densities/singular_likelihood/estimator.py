@@ -120,8 +120,10 @@ class PerturbedGenerator(Estimator):
         Adam's, for the networks; falls to 0 along a cosine, like the next.
     sigma_learning_rate : float
         Adam's, for log sigma. At the networks' rate sigma would not come down in time.
-    initial_sigma, min_sigma : float
-        Start and floor of sigma, in units of the spread of the data.
+    initial_sigma : float
+        Start of sigma, in units of the spread of the data.
+    min_sigma : float
+        Floor of sigma, in the same units.
     max_grad_norm : float
         Larger gradients are shortened to this, each network's by itself, and that of log sigma apart from it.
     batch_size : int
