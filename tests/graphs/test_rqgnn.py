@@ -137,6 +137,13 @@ def test_the_published_disparity_of_a_real_assay_is_found(shared_data):
     assert quotient[active].mean() - quotient[~active].mean() == pytest.approx(-0.063, rel=0.05)
 
 
+def test_quotients_come_back_in_the_kind_of_the_signals():
+    ring, x = nx.cycle_graph(5), torch.randn(5, 2)
+    found = rayleigh_quotients([ring], x)
+    assert isinstance(found, torch.Tensor) and found.dtype == torch.float32
+    np.testing.assert_allclose(found.numpy(), rayleigh_quotients([ring], x.numpy()), rtol=1e-5)
+
+
 def test_signals_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="signals must have one row a node"):
         rayleigh_quotients([nx.path_graph(3)], np.ones((4, 1)))

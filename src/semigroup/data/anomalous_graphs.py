@@ -72,12 +72,14 @@ def rayleigh_only(
     np.put_along_axis(
         moved, order, np.take_along_axis(labels, np.take_along_axis(order, mixed, axis=1), axis=1), axis=1
     )
+    # Numbered anew: neighbours on the ring would stand together, and even the rounding of a sum over nodes would tell.
+    number = generator.random((n_graphs, _NODES)).argsort(1)
+    types = np.empty_like(moved)
+    np.put_along_axis(types, number, moved, axis=1)
     graph, source, target = np.nonzero(adjacency)
+    ends = graph * _NODES + np.stack([number[graph, source], number[graph, target]])
     graphs = GraphSet(
-        torch.full((n_graphs,), _NODES),
-        torch.from_numpy(np.stack([graph * _NODES + source, graph * _NODES + target])),
-        torch.from_numpy(moved.reshape(-1, 1)),
-        node_types=(2,),
+        torch.full((n_graphs,), _NODES), torch.from_numpy(ends), torch.from_numpy(types.reshape(-1, 1)), node_types=(2,)
     )
     return LabelledGraphs(graphs, y)
 

@@ -243,7 +243,7 @@ def _draw_spectrum(curves: tuple[np.ndarray, np.ndarray], quotient: np.ndarray, 
         xlim=(0, 2),
         ylim=(0, 1.02),
     )
-    ax.legend(loc="upper left")
+    ax.legend(loc="lower right")
     ax = axes[0, 1]
     low, high = np.quantile(quotient, [0.001, 0.999])
     bins = np.linspace(low, high, 40)
@@ -277,16 +277,17 @@ def _draw_detection(scores: dict[str, np.ndarray], truth: np.ndarray, tuned: flo
     names = {"network": "RQGNN", "quotients": "quotients alone", "composition": "composition alone"}
     for (key, name), color, line in zip(names.items(), (COLORS[0], COLORS[2], COLORS[1]), ("-", "-.", "--")):
         precision, recall, _ = precision_recall_curve(truth, scores[key])
-        ax.plot(
+        ax.step(
             recall,
             precision,
+            where="post",
             color=color,
             linestyle=line,
             label=f"{name} ({average_precision_score(truth, scores[key]):.2f})",
         )
     ax.axhline(truth.mean(), color="black", linewidth=0.8, linestyle=":", label=f"by chance ({truth.mean():.2f})")
     ax.set(xlabel="part of the anomalies found", ylabel="anomalies among those called so", xlim=(0, 1), ylim=(0, 1.03))
-    ax.legend(fontsize="small", title="average precision", loc="best")
+    ax.legend(fontsize="small", title="average precision", loc="upper right")
     ax = axes[0, 1]
     bins = np.linspace(0, 1, 31)
     for part, name, color, kind in (
@@ -331,7 +332,7 @@ def _draw_training(estimator: RQGNN) -> Picture:
         ylim=(min(0.4, estimator.validation_scores_.min()), 1.02),
     )
     ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.legend(loc="lower right")
+    ax.legend(loc="best")
     return Picture(
         figure,
         "Scores of the validation graphs during the training. The rings mark the epochs whose weights are kept, one for each "

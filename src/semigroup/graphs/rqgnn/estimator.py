@@ -206,7 +206,7 @@ class RQGNN(ClassifierMixin, Estimator):
             If an argument or a graph is refused, or a class is missing in training or validation; names it.
         """
         self._check_parameters()
-        found = as_graph_set(graphs)
+        found = as_graph_set(graphs).to("cpu")
         labels = _check_labels(y, "y", len(found))
         self.classes_, codes = np.unique(labels, return_inverse=True)
         if len(self.classes_) != 2:
@@ -224,7 +224,7 @@ class RQGNN(ClassifierMixin, Estimator):
             held_graphs, held_codes = found.select(held), codes[held]
             found, codes = found.select(kept), codes[kept]
         else:
-            held_graphs = as_graph_set(validation[0], "validation")
+            held_graphs = as_graph_set(validation[0], "validation").to("cpu")
             held_codes = self._codes(validation[1], "validation", len(held_graphs))
         for name, part in (("y", codes), ("validation", held_codes)):
             if len(np.unique(part)) < 2:
@@ -380,7 +380,7 @@ class RQGNN(ClassifierMixin, Estimator):
             from sklearn.exceptions import NotFittedError
 
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit first")
-        return self._prepare(as_graph_set(graphs), "graphs")
+        return self._prepare(as_graph_set(graphs).to("cpu"), "graphs")
 
     def _fitted_logits(self, graphs: Any) -> np.ndarray:
         self._check_use()

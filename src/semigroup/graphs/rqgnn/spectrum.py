@@ -21,9 +21,10 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 from jaxtyping import Float, Int
 
-from semigroup.base import check_array, check_integer
+from semigroup.base import check_array, check_integer, in_kind
 from semigroup.data.graph_sets import GraphSet, as_graph_set
 from semigroup.graphs.spe.spectrum import laplacian_eigenpairs
 from semigroup.operators import laplacian
@@ -31,9 +32,7 @@ from semigroup.operators import laplacian
 __all__ = ["SpectralEnergy", "rayleigh_quotients", "smoothed_energy", "spectral_energy"]
 
 
-def rayleigh_quotients(
-    graphs: Any, signals: Any = None, *, per_channel: bool = True, normalize: bool = True
-) -> Float[np.ndarray, "graphs *channels"]:
+def rayleigh_quotients(graphs: Any, signals: Any = None, *, per_channel: bool = True, normalize: bool = True) -> Any:
     r"""Rayleigh quotients of signals on graphs, by one sparse product and without eigenvectors.
 
     Parameters
@@ -48,7 +47,7 @@ def rayleigh_quotients(
 
     Returns
     -------
-    ndarray of shape (graphs, C) or (graphs,)
+    ndarray, or Tensor where the signals are one, of shape (graphs, C) or (graphs,)
         In [0, 2] if normalised; 0 where a signal vanishes.
 
     Raises
@@ -64,14 +63,14 @@ def rayleigh_quotients(
     array([[0.],
            [2.]])
     """
-    found = as_graph_set(graphs)
+    found = as_graph_set(graphs).to("cpu")
     x = _signals(found, signals)
     smoothness, energy = quadratic_forms(found, x)
     if not per_channel:
         smoothness, energy = smoothness.sum(1), energy.sum(1)
-    if not normalize:
-        return smoothness
-    return np.divide(smoothness, energy, out=np.zeros_like(smoothness), where=energy > 0)
+    if normalize:
+        smoothness = np.divide(smoothness, energy, out=np.zeros_like(smoothness), where=energy > 0)
+    return in_kind(torch.from_numpy(smoothness), like=signals)
 
 
 @dataclass(frozen=True)
@@ -147,7 +146,7 @@ def spectral_energy(graphs: Any, signals: Any = None) -> SpectralEnergy:
     >>> energy.rayleigh_quotients(), energy.area_above()
     (array([1.]), array([1.]))
     """
-    found = as_graph_set(graphs)
+    found = as_graph_set(graphs).to("cpu")
     x = _signals(found, signals)
     values, vectors = (tensor.numpy() for tensor in laplacian_eigenpairs(found))
     n_nodes = found.n_nodes.numpy()
@@ -200,7 +199,7 @@ def smoothed_energy(
     >>> smoothed_energy([nx.path_graph(2)], np.array([0.5, 1.0, 1.5]), [[1.0], [0.0]]).round(3)
     array([[0.5, 0.5, 0.5]])
     """
-    found = as_graph_set(graphs)
+    found = as_graph_set(graphs).to("cpu")
     x = _signals(found, signals)
     n_moments = check_integer(n_moments, "n_moments", minimum=1)
     operator = laplacian(found.adjacency(), "normalised") - sp.eye_array(len(found.batch), format="csr")
