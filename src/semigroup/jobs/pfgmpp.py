@@ -146,8 +146,8 @@ def perform(estimator: PFGMpp, data: Samples, context: Context) -> Outcome:
         "median_distance_to_training_data_held_out": float(nearest[1]),
     }
     summary = (
-        f"{n} new samples of '{data.name}' are at energy distance {metrics['energy_distance_samples']:.2g} from "
-        f"{len(truth)} held-out ones, the training data at {metrics['energy_distance_training_data']:.2g} "
+        f"{n} new samples of '{data.name}' are at Fréchet distance {metrics['frechet_distance_samples']:.2g} from "
+        f"{len(truth)} held-out ones, the training data at {metrics['frechet_distance_training_data']:.2g} "
         f"(D = {estimator.D:g}, {fit_seconds:.0f} s of training)."
     )
     arrays: dict[str, Any] = {"samples": samples}
@@ -245,7 +245,7 @@ def _draw_robustness(table: pd.DataFrame, metrics: dict[str, float]) -> Picture:
     noisy = table[table.bits.isna()]
     rounded = table[table.bits.notna()]
     axes[0, 0].plot(noisy.disturbance, noisy.frechet, "o-", label="samples of the model")
-    axes[0, 0].set_xlabel("noise added at every step (multiples of sigma)")
+    axes[0, 0].set_xlabel("noise added at every step (multiples of σ)")
     axes[0, 0].set_ylabel("Fréchet distance to held-out data\n(squared units of the data)")
     places = np.arange(len(rounded) + 1)
     values = [noisy.frechet.iloc[0], *rounded.frechet]
@@ -257,6 +257,8 @@ def _draw_robustness(table: pd.DataFrame, metrics: dict[str, float]) -> Picture:
             metrics["frechet_distance_training_data"], color="black", linestyle="--", linewidth=1, label="training data"
         )
         ax.set_yscale("log")
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter("{x:g}")
     axes[0, 0].legend()
     return Picture(
         figure,

@@ -82,10 +82,14 @@ class PFGMpp(Estimator):
         In the U-Net's blocks.
     sigma_data : float
         Standard deviation to which the data are scaled.
-    log_sigma_mean, log_sigma_std : float
-        Of the noise levels in training, for "edm" and "stf": the paper's P_mean and P_std.
-    sigma_min, sigma_max : float
-        Noise levels between which is sampled. For loss="field" and D > 3 the published range takes their place.
+    log_sigma_mean : float
+        Mean logarithm of the noise levels in training, for "edm" and "stf": the paper's P_mean.
+    log_sigma_std : float
+        Standard deviation of the logarithm: P_std.
+    sigma_min : float
+        Last noise level of sampling before 0. For loss="field" and D > 3 the published range takes the place of both.
+    sigma_max : float
+        First noise level of sampling.
     rho : float
         Exponent of the grid of noise levels.
     n_levels : int

@@ -83,13 +83,13 @@ def loss_weight(loss: Loss, sigma: Float[Tensor, " batch"], scalings: Preconditi
 def tail_weight(
     x: Float[Tensor, "batch n_features"], sigma: Float[Tensor, " batch"], scalings: Preconditioning
 ) -> Float[Tensor, " batch"]:
-    """Weight that bounds the loss in the noise's tails: 1 within three times the typical length of x, then its inverse square.
+    """Weight that bounds the loss in the noise's tails: 1 up to twice the typical length of x, then falling as its power -4.
 
     Noise of four or fewer dimensions has no fourth moment, and the gradient of a squared error no variance. A weight that
     depends on x and sigma alone leaves the minimiser, the posterior mean at each x, as it is.
     """
     typical = (scalings.inner(sigma)[:, None] * x).square().mean(1)
-    return 9 / typical.clamp(min=9)
+    return (4 / typical.clamp(min=4)).square()
 
 
 def stable_target(
