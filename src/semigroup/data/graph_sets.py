@@ -17,7 +17,7 @@ from torch_geometric.data import Batch, Data
 from semigroup.base import check_array
 from semigroup.operators import Graph, as_graph
 
-__all__ = ["GraphSet", "as_graph_set", "pad_rows", "ranges"]
+__all__ = ["GraphSet", "as_graph_set", "pad_rows", "ranges", "to_networkx"]
 
 
 def ranges(start: Int[Tensor, " pieces"], length: Int[Tensor, " pieces"]) -> Int[Tensor, " total"]:
@@ -216,6 +216,35 @@ def _checked(graphs: GraphSet, name: str, allow_loops: bool) -> GraphSet:
         edge_weight=_rows(graphs.edge_weight, kept),
     )
     as_graph(result.adjacency(), name, directed=False)
+    return result
+
+
+def to_networkx(graphs: GraphSet) -> list[Any]:
+    """The graphs as networkx ones, one integer type a node or edge as its attribute ``type``.
+
+    Examples
+    --------
+    >>> import networkx as nx
+    >>> [graph.number_of_edges() for graph in to_networkx(as_graph_set([nx.cycle_graph(4), nx.path_graph(3)]))]
+    [4, 2]
+    """
+    import networkx as nx
+
+    result = [nx.empty_graph(n) for n in graphs.n_nodes.tolist()]
+    once = (graphs.edge_index[0] < graphs.edge_index[1]).nonzero()[:, 0]
+    owner = graphs.batch[graphs.edge_index[0, once]]
+    ends = (graphs.edge_index[:, once] - graphs.node_start[owner]).T.tolist()
+    types = (
+        [{} for _ in ends]
+        if graphs.edge_features is None
+        else [{"type": t} for t in graphs.edge_features[once, 0].tolist()]
+    )
+    for number, (i, j), attributes in zip(owner.tolist(), ends, types):
+        result[number].add_edge(i, j, **attributes)
+    if graphs.node_features is not None:
+        place = ranges(torch.zeros_like(graphs.n_nodes), graphs.n_nodes).tolist()
+        for number, node, kind in zip(graphs.batch.tolist(), place, graphs.node_features[:, 0].tolist()):
+            result[number].nodes[node]["type"] = kind
     return result
 
 
