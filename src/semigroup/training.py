@@ -361,12 +361,12 @@ def _accelerator(device: str | None, mixed_precision: str) -> Accelerator:
     return accelerator
 
 
-def _moving_average(decay: float | Callable[[int], float]) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
+def _moving_average(decay: float | Callable[[int], float]) -> Callable[[Any, Any, Tensor | int], None]:
     """torch's update of averaged weights, whose decay may depend on how many updates were made."""
     if not callable(decay):
         return torch.optim.swa_utils.get_ema_multi_avg_fn(decay)
 
-    def update(averaged: list[Tensor], current: list[Tensor], n_averaged: Tensor | int) -> None:
+    def update(averaged: Any, current: Any, n_averaged: Tensor | int) -> None:
         torch.optim.swa_utils.get_ema_multi_avg_fn(decay(int(n_averaged)))(averaged, current, n_averaged)
 
     return update

@@ -22,9 +22,8 @@ def two_community_graphs(
 ) -> GraphSet:
     r"""Graphs of two communities of equal size with few edges between them, every graph drawn anew.
 
-    The family of the set "community_small", whose published copy draws each community from one of a handful of
-    seeds, so that
-    half of its graphs are duplicates.
+    The family of the set "community_small", whose published copy draws each community from one of a handful of seeds, so
+    that half of its graphs are duplicates.
 
     Parameters
     ----------

@@ -44,10 +44,9 @@ class GraphList:
 def read(files: Sequence[Path]) -> GraphList:
     """A table with a column ``smiles``; an npz of graphs laid end to end; or several files with one graph each.
 
-    The npz holds ``n_nodes`` and ``n_edges`` of each graph, ``edge_src`` and ``edge_dst`` (numbers inside the graph,
-    each edge
-    once) and, where there are types, ``node_type`` and ``edge_type`` (1, 2, ...). Without files: 100 random graphs of two
-    communities.
+    The npz holds ``n_nodes`` and ``n_edges`` of each graph, ``edge_src`` and ``edge_dst`` (numbers inside the graph, each
+    edge once) and, where there are types, ``node_type`` and ``edge_type`` (1, 2, ...). Without files: 100 random graphs
+    of two communities.
     """
     if not files:
         return GraphList(None, two_community_graphs(100, random_state=0))

@@ -12,16 +12,14 @@ __all__ = ["orbit_counts"]
 def orbit_counts(adjacency: sp.sparray) -> Int64[np.ndarray, "n 15"]:
     r"""Counts of the 15 graphlet orbits of every node, by sparse matrix algebra.
 
-    Orbits are numbered as by Pržulj: 0 the edge; 1, 2 end and middle of the path of three nodes; 3 the triangle; 4,
-    5 end and
-    middle of the path of four; 6, 7 leaf and centre of the star; 8 the cycle; 9, 10, 11 the paw's pendant node, its
-    two free
-    nodes, its centre; 12, 13 the diamond's nodes of degree two and three; 14 the complete graph. Subgraphs are induced.
+    Orbits are numbered as by Pržulj: 0 the edge; 1, 2 end and middle of the path of three nodes; 3 the triangle; 4, 5 end
+    and middle of the path of four; 6, 7 leaf and centre of the star; 8 the cycle; 9, 10, 11 the paw's pendant node, its
+    two free nodes, its centre; 12, 13 the diamond's nodes of degree two and three; 14 the complete graph. Subgraphs are
+    induced.
 
     From the degrees :math:`d`, the numbers :math:`c_{ij}` of common neighbours, the triangles :math:`t` and the complete
-    subgraphs of four at a node follow the numbers of *non-induced* subgraphs at it; each is the sum of the induced
-    ones that
-    contain it, which is solved from the densest down (Hočevar and Demšar, Bioinformatics 2014).
+    subgraphs of four at a node follow the numbers of *non-induced* subgraphs at it; each is the sum of the induced ones
+    that contain it, which is solved from the densest down (Hočevar and Demšar, Bioinformatics 2014).
 
     Parameters
     ----------

@@ -1,14 +1,11 @@
 r"""GDSS: generate graphs by diffusing their nodes and edges together.
 
-For people who have a list of graphs, or of molecules, and want more of the kind: candidate molecules, synthetic
-networks, training data.
-Node features and adjacency are turned into noise by two SDEs, and back by the two reverse SDEs, which are coupled
-through the
-scores of the *joint* density. Evaluation is a kit of its own that serves any generator.
+For people who have a list of graphs, or of molecules, and want more of the kind: candidate molecules, synthetic networks,
+training data. Node features and adjacency are turned into noise by two SDEs, and back by the two reverse SDEs, which are
+coupled through the scores of the *joint* density. Evaluation is a kit of its own that serves any generator.
 
-Paper: Jo, Lee, Hwang, "Score-based Generative Modeling of Graphs via the System of Stochastic Differential
-Equations", ICML 2022,
-arXiv:2202.02514.
+Paper: Jo, Lee, Hwang, "Score-based Generative Modeling of Graphs via the System of Stochastic Differential Equations",
+ICML 2022, arXiv:2202.02514.
 
 ==========================================  ===========================================================================
 in the paper                                here
@@ -23,9 +20,10 @@ GDSS-seq                                    ``coupling="sequential"``
 ==========================================  ===========================================================================
 
 The forward system is :math:`dX = f_1 dt + g_1 dw_1,\ dA = f_2 dt + g_2 dw_2`; the reverse one has the drifts
-:math:`f_1 - g_1^2 \nabla_X \log p_t(X, A)` and :math:`f_2 - g_2^2 \nabla_A \log p_t(X, A)`. The networks estimate
-the two partial scores
-and do not see the time.
+
+.. math:: f_1 - g_1^2 \nabla_X \log p_t(X, A), \qquad f_2 - g_2^2 \nabla_A \log p_t(X, A).
+
+The networks estimate the two partial scores and do not see the time.
 
 ==================  ==========================  ===========================================================================
 sampler             evaluations a step          what it is
@@ -35,23 +33,19 @@ flow, reverse-flow  the same                    the same two for the probability
 s4                  1, corrector included       exact noise for half a step, score, exact noise for half a step
 ==================  ==========================  ===========================================================================
 
-With exact scores S4 gains nothing over Euler-Maruyama without corrector at the same number of evaluations; the
-corrector pays for
-errors of the scores (claim 2).
+With exact scores S4 gains nothing over Euler-Maruyama without corrector at the same number of evaluations; the corrector
+pays for errors of the scores (claim 2).
 
-Time and memory of an evaluation grow with the pairs of real nodes times the channels, :math:`\sum n^2 c`, and
-:math:`n^2` times the
-heads. Nodes without edges cannot be represented.
+Time and memory of an evaluation grow with the pairs of real nodes times the channels, :math:`\sum n^2 c`, and :math:`n^2`
+times the heads. Nodes without edges cannot be represented.
 
-In GDSS-seq the nodes are sampled from their own score, and the edges from a score conditioned on the *finished*
-nodes, on which it
-is trained. Published code of it does not exist.
+In GDSS-seq the nodes are sampled from their own score, and the edges from a score conditioned on the *finished* nodes, on
+which it is trained. Published code of it does not exist.
 
 Levels of use: `GDSS` on graphs or SMILES; the networks and samplers for other states; `graph_mmd`, `nspdk_mmd`,
-`uniqueness`, `novelty`
-and `molecule_measures` for any generator's output, and `semigroup.operators.graphlets.orbit_counts` for any graph.
-The Fréchet
-ChemNet distance is not among them: it needs the weights of a trained network.
+`uniqueness`, `novelty` and `molecule_measures` for any generator's output, and
+`semigroup.operators.graphlets.orbit_counts` for any graph. The Fréchet ChemNet distance is not among them: it needs the
+weights of a trained network.
 """
 
 from semigroup.graphs.gdss.estimator import GDSS

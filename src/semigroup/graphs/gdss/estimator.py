@@ -38,16 +38,19 @@ FIRST_TIME = 1e-5  # of the training
 class GDSS(Estimator):
     r"""Generate graphs by diffusing nodes and edges together: two score networks, one reverse system.
 
-    Plain graphs are described by the one-hot degrees of their nodes and their adjacency; graphs with integer node
-    types, or edge
-    types (weights) 1, 2, ..., by those; molecules, given as SMILES, by elements and bond orders.
+    Plain graphs are described by the one-hot degrees of their nodes and their adjacency; graphs with integer node types,
+    or edge types (weights) 1, 2, ..., by those; molecules, given as SMILES, by elements and bond orders.
 
     Parameters
     ----------
-    node_sde, edge_sde : {"vp", "subvp", "ve"}
-        Noise of the two components.
-    node_range, edge_range : (float, float)
-        :math:`\beta_{min}, \beta_{max}` (VP, subVP) or :math:`\sigma_{min}, \sigma_{max}` (VE).
+    node_sde : {"vp", "subvp", "ve"}
+        Noise of the nodes.
+    edge_sde : {"vp", "subvp", "ve"}
+        Noise of the edges.
+    node_range : (float, float)
+        :math:`\beta_{min}, \beta_{max}` (VP, subVP) or :math:`\sigma_{min}, \sigma_{max}` (VE) of the nodes.
+    edge_range : (float, float)
+        The same of the edges.
     coupling : {"joint", "sequential"}
         Both from the score of the joint density, or the paper's ablation GDSS-seq: the nodes from their own score, then the
         edges given the finished nodes.
@@ -55,12 +58,16 @@ class GDSS(Estimator):
         Graph convolutions, or the attention layers of the edges' network ("GMH").
     edge_network : {"attention", "baseline"}
         The paper's network, or its ablation without attention.
-    node_depth, n_layers : int
-        Layers of the two networks.
+    node_depth : int
+        Layers of the nodes' network.
+    n_layers : int
+        Layers of the edges' network.
     hidden_dim : int
         Width of the nodes' features.
-    attention_dim, n_heads : int
-        Width of queries and keys, and how many heads share it.
+    attention_dim : int
+        Width of queries and keys.
+    n_heads : int
+        Heads that share it.
     mlp_layers : int
         Layers of the MLPs on pairs of nodes.
     conv : {"gcn", "mlp"}
@@ -71,11 +78,16 @@ class GDSS(Estimator):
         Classes F of nodes: for degrees, one more than the largest that occurs. By default those of the training graphs.
     max_nodes : int, optional
         Largest graph; by default that of the training graphs.
-    n_epochs, batch_size : int
-        Length of the training, and graphs a step.
+    n_epochs : int
+        Length of the training.
+    batch_size : int
+        Graphs a step.
     learning_rate : float
-        Adam's, times `learning_rate_decay` after every epoch.
-    learning_rate_decay, weight_decay : float
+        Adam's.
+    learning_rate_decay : float
+        Factor of the learning rate after every epoch.
+    weight_decay : float
+        Adam's, on all parameters.
     max_grad_norm : float
         Bound on the gradient of each of the two networks.
     ema_decay : float, optional
@@ -90,14 +102,15 @@ class GDSS(Estimator):
         Steps from noise to graphs.
     n_corrector_steps : int
         Langevin steps before each predictor step; 0 for none. S4 has at most one.
-    snr, noise_scale : float
-        Size and noise of a Langevin step.
+    snr : float
+        Sets the size of a Langevin step, by the norms of noise and score.
+    noise_scale : float
+        Factor of a Langevin step's noise.
     eps : float
         Last time of the sampling.
     prior : {"normal", "matched"}
-        Where sampling starts: the standard Gaussian of the published code, whatever the SDE; or a Gaussian with the
-        mean and
-        variance that the training states have at time 1.
+        Where sampling starts: the standard Gaussian of the published code, whatever the SDE; or a Gaussian with the mean
+        and variance that the training states have at time 1.
     device : {"cpu", "cuda"}, optional
         None lets accelerate choose.
     random_state : int, optional
@@ -578,8 +591,8 @@ class GDSS(Estimator):
         -------
         dict of str to float
             Squared MMDs ``degree``, ``clustering``, ``orbit``, ``spectral`` (see `graph_mmd`); ``uniqueness``;
-            ``novelty``, the
-            fraction that is in no training graph; for molecules also ``validity_without_correction`` and ``nspdk``.
+            ``novelty``, the fraction that is in no training graph; for molecules also ``validity_without_correction`` and
+            ``nspdk``.
         """
         self._check_fitted()
         wanted = len(graphs) if n is None else n

@@ -29,12 +29,10 @@ def graph_mmd(
 ) -> dict[str, float]:
     r"""Squared maximum mean discrepancies between two sets of graphs, one for each statistic.
 
-    ``degree``, ``clustering`` (coefficients in 100 bins) and ``spectral`` (eigenvalues of the normalised Laplacian
-    in 200 bins)
-    are compared as histograms under the kernel :math:`\exp(-W_1^2 / 2\sigma^2)`; ``orbit``, the 15 mean graphlet
-    orbit counts, under
-    a Gaussian kernel of bandwidth 30. Bins and bandwidths are those of the literature on graph generation (GraphRNN
-    and after).
+    ``degree``, ``clustering`` (coefficients in 100 bins) and ``spectral`` (eigenvalues of the normalised Laplacian in 200
+    bins) are compared as histograms under the kernel :math:`\exp(-W_1^2 / 2\sigma^2)`; ``orbit``, the 15 mean graphlet
+    orbit counts, under a Gaussian kernel of bandwidth 30. Bins and bandwidths are those of the literature on graph
+    generation (GraphRNN and after).
 
     Parameters
     ----------
@@ -202,12 +200,10 @@ def novelty(generated: Any, training: Any) -> float:
 def nspdk_mmd(reference: Any, generated: Any, *, radius: int = 2, distance: int = 4) -> float:
     r"""Squared discrepancy under the neighbourhood subgraph pairwise distance kernel, for graphs with types.
 
-    Features are pairs of nodes at a distance of up to `distance` edges with the neighbourhoods of equal radius, up
-    to `radius`,
-    around both; their counts are normalised for each radius and distance, and for each graph. Neighbourhoods are
-    told apart by
-    their Weisfeiler-Lehman colours, where EDeN hashes the rooted subgraphs: the figures compare among themselves, not with
-    published ones.
+    Features are pairs of nodes at a distance of up to `distance` edges with the neighbourhoods of equal radius, up to
+    `radius`, around both; their counts are normalised for each radius and distance, and for each graph. Neighbourhoods
+    are told apart by their Weisfeiler-Lehman colours, where EDeN hashes the rooted subgraphs: the figures compare among
+    themselves, not with published ones.
 
     References
     ----------

@@ -53,10 +53,9 @@ def decode_molecules(
 ) -> DecodedMolecules:
     """Atoms and bonds of states, with every atom within its valency.
 
-    Bond orders are cut at 0.5, 1.5 and 2.5; an atom is the element above 0.5, and none otherwise. N, O and S with
-    one bond too
-    many get the charge +1. Where an atom still has too many, its highest bond loses one order until it has not, in all
-    molecules at once.
+    Bond orders are cut at 0.5, 1.5 and 2.5; an atom is the element above 0.5, and none otherwise. N, O and S with one
+    bond too many get the charge +1. Where an atom still has too many, its highest bond loses one order until it has not,
+    in all molecules at once.
 
     Examples
     --------

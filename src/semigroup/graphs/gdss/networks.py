@@ -2,10 +2,9 @@
 
 Every network takes node states ``x`` (graphs, n, F), edge states ``a`` (graphs, n, n), symmetric, and the mask ``real``
 (graphs, n) of the nodes that are no padding; none is told the time. Inside, edge channels are rows over the pairs of
-distinct real
-nodes of the whole batch, each pair once: (channels, pairs). A layer is then a few products for all channels and graphs
-together, and neither padding nor symmetric copies are computed. (Diagonal entries play no part: convolutions set
-them to 1.)
+distinct real nodes of the whole batch, each pair once: (channels, pairs). A layer is then a few products for all channels
+and graphs together, and neither padding nor symmetric copies are computed. (Diagonal entries play no part: convolutions
+set them to 1.)
 """
 
 from __future__ import annotations
@@ -116,9 +115,8 @@ class _PairMLP(_MLP):
 class ChannelGCN(nn.Module):
     r"""One graph convolution for each channel of an adjacency, all in one product.
 
-    With loops of weight 1 and :math:`d_i = \max(\sum_j A_{ij}, 1)`: :math:`D^{-1/2} A D^{-1/2} X W + b`. The bound
-    on the degree
-    keeps it defined for noisy adjacencies, whose entries may be negative.
+    With loops of weight 1 and :math:`d_i = \max(\sum_j A_{ij}, 1)`: :math:`D^{-1/2} A D^{-1/2} X W + b`. The bound on the
+    degree keeps it defined for noisy adjacencies, whose entries may be negative.
 
     Parameters
     ----------

@@ -1,8 +1,7 @@
 r"""Samplers of a system of two reverse diffusions that are coupled through the scores of their joint density.
 
-A `Component` is one of the two: its noise schedule, its partial score, its noise. All samplers act on a whole batch
-at once; a
-component may also be sampled with the other held fixed (``active``). The grid has N times from 1 down to `eps`.
+A `Component` is one of the two: its noise schedule, its partial score, its noise. All samplers act on a whole batch at
+once; a component may also be sampled with the other held fixed (``active``). The grid has N times from 1 down to `eps`.
 """
 
 from __future__ import annotations
@@ -46,8 +45,7 @@ def reverse_transition(schedule: Schedule, t: float, step: float) -> tuple[float
     r"""Factor and standard deviation of the exact transition of noise and linear drift alone, from t back to t - step.
 
     With :math:`m` the schedule's scale and :math:`\sigma` its standard deviation: factor :math:`m_{t-\delta} / m_t`,
-    variance
-    :math:`(m_{t-\delta} / m_t)^2 \sigma_t^2 - \sigma_{t-\delta}^2`.
+    variance :math:`(m_{t-\delta} / m_t)^2 \sigma_t^2 - \sigma_{t-\delta}^2`.
 
     Examples
     --------
