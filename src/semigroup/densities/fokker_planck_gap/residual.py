@@ -1,0 +1,197 @@
+"""The residual of the Fokker-Planck equation: of a potential, of a score alone, and over a box."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from semigroup.base import check_number
+from semigroup.densities.fokker_planck_gap.potential import Potential, Score, derivatives
+from semigroup.schedules import Schedule
+from semigroup.sde import divergence
+
+__all__ = [
+    "ResidualProfile",
+    "check_schedule",
+    "residual",
+    "residual_gradient",
+    "residual_profile",
+    "score_residual",
+    "uniform_points",
+]
+
+CHUNK = 2**15  # rows; bounds the memory of the derivatives
+
+
+def residual(
+    potential: Potential,
+    x: Float[Tensor, "batch dim"],
+    t: Float[Tensor, " batch"],
+    schedule: Schedule,
+    *,
+    probes: Float[Tensor, "probe batch dim"] | None = None,
+) -> Float[Tensor, " batch"]:
+    """``R = d phi/dt + div f + f . grad phi - g^2 (lap phi + |grad phi|^2) / 2``, in 1 / time.
+
+    It contains the time derivative of the constant that denoising score matching leaves open: its mean over space at a time
+    says nothing about the gap (`residual_profile` takes it out).
+
+    Parameters
+    ----------
+    potential, x, t, probes
+        As for `derivatives`.
+    schedule : Schedule
+        Gives f(x, t) = rate(t) x and g(t).
+
+    Raises
+    ------
+    ValueError
+        As `derivatives` does.
+
+    Examples
+    --------
+    The stationary law of the Ornstein-Uhlenbeck process solves its Fokker-Planck equation.
+
+    >>> from semigroup.schedules import OrnsteinUhlenbeck
+    >>> x, t = torch.randn(4, 2), torch.rand(4)
+    >>> R = residual(lambda x, t: -x.square().sum(1), x, t, OrnsteinUhlenbeck())
+    >>> bool((R.abs() < 1e-5).all())
+    True
+    """
+    jet = derivatives(potential, x, t, probes=probes)
+    rate, noise = schedule.rate(t), schedule.diffusion(t) ** 2
+    carried = rate * (x.shape[1] + (x * jet.gradient).sum(1))
+    return jet.time + carried - noise / 2 * (jet.laplacian + jet.gradient.square().sum(1))
+
+
+def residual_gradient(
+    potential: Potential, x: Float[Tensor, "batch dim"], t: Float[Tensor, " batch"], schedule: Schedule
+) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, " batch"]]:
+    """``grad R`` of a potential, by differentiating R once more, and R itself."""
+
+    def total(y: Tensor) -> tuple[Tensor, Tensor]:
+        R = residual(potential, y, t, schedule)
+        return R.sum(), R
+
+    return torch.func.grad(total, has_aux=True)(x)
+
+
+def score_residual(
+    score: Score, x: Float[Tensor, "batch dim"], t: Float[Tensor, " batch"], schedule: Schedule
+) -> Float[Tensor, "batch dim"]:
+    """``ds/dt + grad [div f + f . s - g^2 (div s + |s|^2) / 2]``: the residual of a score that has no potential.
+
+    Parameters
+    ----------
+    score : callable
+        ``score(x, t)`` gives a vector a row.
+    x, t, schedule
+        As for `residual`.
+
+    Returns
+    -------
+    Tensor, shape (batch, dim)
+        Zero for the score of the forward process's marginals; for a potential's score it is the gradient of `residual`.
+
+    References
+    ----------
+    Lai, C.-H. et al. (2023). FP-Diffusion. ICML, the score Fokker-Planck equation.
+
+    Examples
+    --------
+    >>> from semigroup.schedules import OrnsteinUhlenbeck
+    >>> x, t = torch.randn(4, 2), torch.rand(4)
+    >>> bool((score_residual(lambda x, t: -2 * x, x, t, OrnsteinUhlenbeck()).abs() < 1e-5).all())
+    True
+    """
+    rate, noise = schedule.rate(t), schedule.diffusion(t) ** 2
+
+    def flow(y: Tensor) -> Tensor:
+        s, div = divergence(lambda z: score(z, t), y)
+        return (rate * (y * s).sum(1) - noise / 2 * (div + s.square().sum(1))).sum()
+
+    change = torch.func.jvp(lambda u: score(x, u), (t,), (torch.ones_like(t),))[1]
+    if change.shape != x.shape:
+        raise ValueError(f"score must give a vector a row, shape {tuple(x.shape)}, got {tuple(change.shape)}")
+    return change + torch.func.grad(flow)(x)
+
+
+@dataclass(frozen=True)
+class ResidualProfile:
+    """The residual over a box at some times, its mean over space kept apart.
+
+    Attributes
+    ----------
+    times : ndarray, shape (n_times,)
+    mean : ndarray, shape (n_times,)
+        Spatial mean; without meaning unless the potential is normalised.
+    std : ndarray, shape (n_times,)
+        Root mean square of what is left: this is what separates the two laws.
+    """
+
+    times: Float[np.ndarray, " times"]
+    mean: Float[np.ndarray, " times"]
+    std: Float[np.ndarray, " times"]
+
+    @property
+    def mean_square(self) -> float:
+        """Mean of R^2 over the box and the times, the spatial mean included."""
+        return float((self.mean**2 + self.std**2).mean())
+
+    @property
+    def centred_mean_square(self) -> float:
+        """Mean of R^2 over the box and the times without the spatial mean of each time."""
+        return float((self.std**2).mean())
+
+
+def residual_profile(
+    potential: Potential,
+    times: Sequence[float],
+    box: Float[Tensor, "2 dim"],
+    schedule: Schedule,
+    *,
+    n_points: int = 1000,
+    generator: torch.Generator,
+) -> ResidualProfile:
+    """The residual at points uniform in a box, at each time.
+
+    Parameters
+    ----------
+    potential : callable
+    times : sequence of float
+    box : Tensor, shape (2, dim)
+        Lower and upper corners.
+    schedule : Schedule
+    n_points : int
+        Points at each time.
+    generator : torch.Generator
+        On the device of `box`.
+    """
+    grid = torch.as_tensor(list(times), dtype=box.dtype, device=box.device)
+    check_schedule(schedule, float(grid.min()), float(grid.max()))
+    t = grid.repeat_interleave(n_points)
+    x = uniform_points(box, len(t), generator)
+    with torch.no_grad():
+        parts = [residual(potential, a, b, schedule) for a, b in zip(x.split(CHUNK), t.split(CHUNK), strict=True)]
+    R = torch.cat(parts).double().reshape(len(grid), n_points).cpu().numpy()
+    return ResidualProfile(np.asarray(list(times), dtype=np.float64), R.mean(1), R.std(1))
+
+
+def uniform_points(box: Float[Tensor, "2 dim"], n: int, generator: torch.Generator) -> Float[Tensor, "n dim"]:
+    """Points uniform in a box."""
+    u = torch.rand(n, box.shape[1], generator=generator, dtype=box.dtype, device=box.device)
+    return box[0] + u * (box[1] - box[0])
+
+
+def check_schedule(schedule: Schedule, min_time: float, horizon: float) -> None:
+    """Refuse a schedule whose diffusion is not positive on the interval."""
+    check_number(horizon, "horizon", above=0)
+    noise = schedule.diffusion(torch.linspace(min_time, horizon, 101, dtype=torch.float64))
+    if not bool((torch.isfinite(noise) & (noise > 0)).all()):
+        worst = float(noise.nan_to_num(0.0).min())
+        raise ValueError(f"schedule must have a positive diffusion on ({min_time:g}, {horizon:g}], got {worst:g}")
