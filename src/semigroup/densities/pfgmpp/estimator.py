@@ -127,6 +127,11 @@ class PFGMpp(Estimator):
     n_features_in_ : int
         Numbers of a sample, the paper's N.
 
+    Notes
+    -----
+    ``model.denoiser_.compile()`` makes the sampler faster where it is called often: on a processor by some 5 to 15 % for U-Nets and
+    by nothing for perceptrons, after one or two minutes of compilation, so that it is left to the user.
+
     References
     ----------
     Xu, Y. et al. (2023). PFGM++: Unlocking the potential of physics-inspired generative models. ICML. arXiv:2302.04265.
