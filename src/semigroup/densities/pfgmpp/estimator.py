@@ -129,8 +129,8 @@ class PFGMpp(Estimator):
 
     Notes
     -----
-    ``model.denoiser_.compile()`` makes the sampler faster where it is called often: on a processor by some 5 to 15 % for U-Nets and
-    by nothing for perceptrons, after one or two minutes of compilation, so that it is left to the user.
+    ``model.denoiser_.compile()`` makes the sampler faster where it is called often: on a processor by some 5 to 15 % for U-Nets
+    and by nothing for perceptrons, after one or two minutes of compilation, so that it is left to the user.
 
     References
     ----------
