@@ -159,11 +159,13 @@ def bench(kind: str, options: argparse.Namespace) -> None:
     for name, results in found.items():
         frechet = np.array([result.frechet for result in results])
         least[name] = (min(result.training for result in results), min(result.sampling for result in results))
-        print(f"{name:18s}{least[name][0]:13.2f}{least[name][1]:13.3f}{frechet.mean():10.3f} ± {frechet.std():.3f}")
+        fitting = "-" if math.isnan(least[name][0]) else f"{least[name][0]:.2f}"
+        print(f"{name:18s}{fitting:>13s}{least[name][1]:13.3f}{frechet.mean():10.3f} ± {frechet.std():.3f}")
     ours = least["PFGMpp, D = inf"]
     for name, theirs in least.items():
         if not name.startswith("PFGMpp"):
-            print(f"  {name} / PFGMpp: training {theirs[0] / ours[0]:.2f}, sampling {theirs[1] / ours[1]:.2f}")
+            fitting = "" if math.isnan(theirs[0]) else f"training {theirs[0] / ours[0]:.2f}, "
+            print(f"  {name} / PFGMpp: {fitting}sampling {theirs[1] / ours[1]:.2f}")
     overhead = noise_seconds(batch_size, n_features, 128.0) - noise_seconds(batch_size, n_features, math.inf)
     print(f"  Student noise costs {100 * overhead * n_steps / ours[0]:.2f} % of a step of training")
 
