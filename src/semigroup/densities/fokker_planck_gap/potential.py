@@ -128,18 +128,21 @@ class PotentialNetwork(nn.Module):
         of them by its weights, and an activation a makes them ``a'(h) D_i h`` and ``a''(h) sum_i (D_i h)^2 + a'(h) lap h``.
         """
         first, *rest = self.linear_layers()
-        value = first(torch.cat([t[:, None], x], dim=1))
-        slopes = first.weight.T[:, None, :]  # along the time, then along each coordinate; the same in every row
+        dim = x.shape[1]
+        value = first(torch.cat([t[:, None], x], dim=1))[None]
+        # The same in every row; all parts keep a leading axis, so that one split takes them apart.
+        time, slopes = first.weight.T[:, None, :].split([1, dim])
         laplacian = torch.zeros_like(value)
         for layer in rest:
             hidden = value
             value, slope = self._activate(hidden)
-            bent = self._bend(hidden, value, slope) * slopes[1:].square().sum(0)
+            bent = self._bend(hidden, value, slope) * slopes.square().sum(0, keepdim=True)
+            rows = torch.cat([value, slope * time, slope * slopes, bent + slope * laplacian])
             # One product for all of them.
-            rows = torch.cat([value[None], slope * slopes, (bent + slope * laplacian)[None]])
-            stacked = (rows.reshape(-1, rows.shape[2]) @ layer.weight.T).reshape(*rows.shape[:2], -1)
-            value, slopes, laplacian = stacked[0] + layer.bias, stacked[1:-1], stacked[-1]
-        return Jet(value[:, 0], slopes[0, :, 0], slopes[1:, :, 0].T, laplacian[:, 0])
+            moved = (rows.reshape(-1, rows.shape[2]) @ layer.weight.T).reshape(*rows.shape[:2], -1)
+            value, time, slopes, laplacian = moved.split([1, 1, dim, 1])
+            value = value + layer.bias
+        return Jet(value[0, :, 0], time[0, :, 0], slopes[:, :, 0].T, laplacian[0, :, 0])
 
     def linear_layers(self) -> list[nn.Linear]:
         """The linear layers from the first to the last."""
