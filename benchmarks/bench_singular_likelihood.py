@@ -5,11 +5,11 @@
     python benchmarks/bench_singular_likelihood.py
 
 Everybody gets the same 500 rows, on one thread; all networks have two hidden layers of 64, batches of 200 and 1500 steps of Adam
-at the same rate. The score is the exact 1-Wasserstein distance between 800 samples and 800 fresh points; two samples of the truth
-are at the distance called floor. "plain" is this library's own training without perturbation: a variational or importance-weighted
-autoencoder with learnt sigma. pythae's autoencoders have a fixed sigma of 1, so they get the data in units of the perturbation,
-which makes that their sigma. The flow (zuko, a neural spline flow) is trained on rows perturbed in the same way. The second table
-times restarts trained side by side against one after the other.
+at the same rate. The score is the exact 1-Wasserstein distance between 800 samples and 800 fresh points; two samples of the
+truth are at the distance called floor. "plain" is this library's own training without perturbation: a variational or
+importance-weighted autoencoder with learnt sigma. pythae's autoencoders have a fixed sigma of 1, so they get the data in units of
+the perturbation, which makes that their sigma. The flow (zuko, a neural spline flow) is trained on rows perturbed in the same
+way. The second table times restarts trained side by side against one after the other.
 """
 
 from __future__ import annotations

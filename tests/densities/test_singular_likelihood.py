@@ -175,6 +175,23 @@ def test_bounds_rise_with_the_draws_up_to_the_quadrature(latent):
     assert all_ == pytest.approx(exact, abs=0.03)
 
 
+def test_likelihood_on_the_set_is_the_law_along_it_plus_the_logarithm_of_the_noise():
+    """Laplace: log p(f(z)) -> -(D - d) log(sigma sqrt(2 pi)) + log of the density of f(Z) along the curve, as sigma -> 0."""
+    network = networks(1, 5, 1, hidden=(16,), sigma=0.001)
+    z = torch.tensor([-1.3, 0.2, 0.9]).view(1, 3, 1)
+    speed = torch.stack(
+        [
+            torch.autograd.functional.jacobian(lambda c: network.decode(c.view(1, 1, 1))[0, 0], c).norm()
+            for c in z[0, :, 0]
+        ]
+    )
+    along = -z[0, :, 0].square() / 2 - math.log(math.sqrt(2 * math.pi)) - speed.log()
+    expected = along - 4 * (math.log(0.001) + math.log(2 * math.pi) / 2)
+    with torch.no_grad():
+        got = quadrature(network, network.decode(z), stratified_codes(1, 200_000, 1, None))[0]
+    torch.testing.assert_close(got.float(), expected, rtol=0, atol=0.02)
+
+
 def test_two_dimensional_quadrature_agrees_with_importance_sampling():
     network = networks(1, 5, 2, hidden=(16,), sigma=0.5)
     x = network.decode(torch.randn(1, 50, 2, generator=generator(1))).detach()

@@ -131,7 +131,8 @@ class PerturbedGenerator(Estimator):
     n_restarts : int
         Networks trained side by side on each level; the one with the best bound stays.
     grid : sequence of float
-        Levels of perturbation="auto", in units of the spread of the data.
+        Levels of perturbation="auto", in units of the spread of the data. That is smaller by sqrt(d / D) than the extent of the
+        set, so the best level of a set in a large space can be of the order of one.
     validation_fraction : float
         Rows that perturbation="auto" holds out.
     criterion : {"wasserstein", "sliced", "energy"}
