@@ -85,7 +85,7 @@ class MinorityGuidance(Estimator):
         Levels of equal size, or of equal width in the score, which starve the tail.
     guidance : float
         w, the strength of guidance; 0 is the model's own sampler.
-    guidance_range : tuple of float
+    guidance_range : pair of float
         Guide only while t / T is within these.
     sampler : {"ddpm", "ddim", "ode"}
         Ancestral, deterministic, or the probability flow by Heun's method.
@@ -93,17 +93,17 @@ class MinorityGuidance(Estimator):
         Steps of sampling, spread over the noise steps; by default all of them.
     n_noise_steps : int
         T, of linear betas. For a model of yours with other betas give `fit` its schedule.
-    data_range : tuple of float, "auto" or None
+    data_range : pair of float, "auto" or None
         Least and largest possible value, brought to [-1, 1]; denoised data are clamped to it. "auto": the range of the
         data for images ([-1, 1] where the model is yours), None for vectors. None: no clamping; data are centred and scaled to
         unit variance, or left as they are where the model is yours.
     network : {"auto", "mlp", "unet"}
         By default a U-Net for images of 16 x 16 pixels or more, else a perceptron.
-    hidden : tuple of int
+    hidden : sequence of int
         Widths of the perceptron's hidden layers.
     width : int
         Channels of the U-Net's first level, divisible by 8.
-    multipliers : tuple of int
+    multipliers : sequence of int
         Channels of the U-Net's levels in multiples of `width`.
     n_training_steps : int
         Of the diffusion model.
@@ -193,15 +193,15 @@ class MinorityGuidance(Estimator):
         distance: Literal["l2", "features", "lpips"] | Distance = "l2",
         classes: Literal["quantile", "width"] = "quantile",
         guidance: float = 3.5,
-        guidance_range: tuple[float, float] = (0.0, 1.0),
+        guidance_range: Sequence[float] = (0.0, 1.0),
         sampler: Literal["ddpm", "ddim", "ode"] = "ddpm",
         n_sampling_steps: int | None = None,
         n_noise_steps: int = 200,
-        data_range: tuple[float, float] | Literal["auto"] | None = "auto",
+        data_range: Sequence[float] | Literal["auto"] | None = "auto",
         network: Literal["auto", "mlp", "unet"] = "auto",
-        hidden: tuple[int, ...] = (256, 256, 256),
+        hidden: Sequence[int] = (256, 256, 256),
         width: int = 32,
-        multipliers: tuple[int, ...] = (1, 2, 2),
+        multipliers: Sequence[int] = (1, 2, 2),
         n_training_steps: int = 4000,
         batch_size: int = 128,
         learning_rate: float = 2e-3,

@@ -168,8 +168,9 @@ def choose_noise_step(
     """The step at which to score: a rule of this library, not of the paper.
 
     Of 0.1 T, 0.2 T, ..., 0.9 T the largest step at which two independent scores of `n_draws` draws each have a rank correlation
-    of at least 0.8, and the median over the data of ``|E[x_0 | x_t] - mean| / |x_0 - mean|`` is above 0.5. The first condition
-    fails where the score is noise, the second where denoising returns the mean of the data whatever the instance.
+    of at least 0.8, and the median over the data of ``|E[x_0 | x_t] - mean| / |x_0 - mean|`` is above 0.5 there and at all
+    smaller ones. The first condition fails where the score is noise, the second where denoising returns the mean of the data
+    whatever the instance.
 
     Parameters
     ----------
@@ -195,7 +196,8 @@ def choose_noise_step(
         correlations.append(float(spearmanr(*halves).statistic) if varied else 0.0)
         spreads.append(float(torch.stack(ratios).mean(0).median()))
     correlation, spread = np.array(correlations), np.array(spreads)
-    alive = spread > LEAST_SPREAD
+    # Once collapsed, what moves the denoised data away from the mean again is the network's error over a small sqrt(abar).
+    alive = np.logical_and.accumulate(spread > LEAST_SPREAD)
     good = np.flatnonzero(alive & (correlation >= LEAST_CORRELATION))
     fallback = int(np.argmax(np.where(alive, correlation, -math.inf))) if alive.any() else 0
     chosen = int(good[-1]) if len(good) else fallback
