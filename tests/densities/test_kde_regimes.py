@@ -1,6 +1,7 @@
 """Kernel density estimates and their regimes: closed forms, simulation, peers, bad input, storage."""
 
 import math
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -379,6 +380,18 @@ def test_sums_by_tiles_are_those_of_the_whole_matrix(kernel, dim, drop_zero):
         expected = exact_sums(queries, points, kernel, h, drop_zero)
         for ours, theirs in zip((sums.log_sum, sums.participation, sums.entropy), expected):
             np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-11)
+
+
+def test_memory_stays_far_below_the_matrix_of_weights():
+    rng = np.random.default_rng(9)
+    points, queries = rng.standard_normal((5000, 4)), rng.standard_normal((5000, 4))
+    model = KDERegimes(bandwidth=0.3).fit(points)
+    model.score_samples(queries[:1])  # what is compiled is no memory of the sum
+    tracemalloc.start()
+    model.score_samples(queries)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5e6  # the matrix has 200 MB
 
 
 def test_threads_give_the_same_sums():
