@@ -3,8 +3,9 @@
 import gzip
 
 import numpy as np
+import pytest
 
-from semigroup.data.images import _convert, digits, mnist
+from semigroup.data.images import _convert, digits, mnist, rows_with_a_rare_class
 
 
 def test_mnist_has_its_published_counts(shared_data):
@@ -31,3 +32,16 @@ def test_digits_lie_in_the_unit_interval():
     images, labels = digits()
     assert (images.min(), images.max()) == (0.0, 1.0)
     assert len(images) == len(labels) == 1797
+
+
+def test_rows_with_a_rare_class_hold_all_of_the_common_and_few_of_the_rare():
+    _, labels = digits()
+    rows = rows_with_a_rare_class(labels, common=(3, 5), rare=7, n_rare=9, random_state=1)
+    kept = labels[rows]
+    assert (kept == 7).sum() == 9 and (kept == 3).sum() == (labels == 3).sum() and set(kept) == {3, 5, 7}
+    assert len(set(rows)) == len(rows)
+    other = rows_with_a_rare_class(labels, common=(3, 5), rare=7, n_rare=9, random_state=2)
+    assert set(rows) != set(other)
+    for bad in ({"rare": 3, "common": (3, 5)}, {"n_rare": 10_000}):
+        with pytest.raises(ValueError, match="rare"):
+            rows_with_a_rare_class(labels, **bad)

@@ -1,6 +1,7 @@
 """Minority guidance: its scores and samplers against mixtures that are known exactly, and the estimator on small data."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.spatial.distance import cdist
@@ -33,6 +34,8 @@ from semigroup.densities.minority_guidance import (
     sample_ode,
 )
 from semigroup.densities.minority_guidance.estimator import _hold_out
+from semigroup.jobs import Context
+from semigroup.jobs import minority_guidance as job
 from semigroup.nn.unet import ImageUNet
 from semigroup.schedules import DDPMSchedule
 
@@ -498,6 +501,32 @@ def test_auto_step_warns_where_nothing_can_be_told_apart():
     # A model that returns the mean whatever it is given has collapsed at every step.
     with pytest.warns(UserWarning, match="noise_step"):
         MinorityGuidance(**options).fit_scores(X, model=lambda x, t: 0 * x, prediction="denoised")
+
+
+# --- the job ---
+
+
+def test_job_ranks_a_table_under_its_column_names_and_draws_single_columns(tmp_path):
+    rng = np.random.default_rng(0)
+    pd.DataFrame({"height": np.r_[rng.normal(size=57), 8.0, 9.0, 10.0]}).to_csv(tmp_path / "people.csv", index=False)
+    data = job.read([tmp_path / "people.csv"])
+    assert data.X.shape == (60, 1) and data.columns == ["height"]
+    outcome = job.perform(MinorityGuidance(**{**QUICK, "n_levels": 3}, n_sampling_steps=5), data, Context())
+    ranking = outcome.tables["ranking"]
+    assert list(ranking.columns) == ["row", "minority_score", "level", "height"]
+    assert (np.diff(ranking["minority_score"]) <= 0).all() and set(ranking["row"]) == set(range(60))
+    np.testing.assert_array_equal(ranking["height"], data.X[ranking["row"], 0])
+    assert set(outcome.pictures) == {"samples", "scores"}
+
+
+def test_job_takes_images_without_a_channel_axis_and_refuses_several_files(tmp_path):
+    np.save(tmp_path / "images.npy", np.random.default_rng(0).random((20, 6, 6)))
+    assert job.read([tmp_path / "images.npy"]).X.shape == (20, 1, 6, 6)
+    with pytest.raises(ValueError, match="one file"):
+        job.read([tmp_path / "images.npy"] * 2)
+    np.save(tmp_path / "oblong.npy", np.random.default_rng(0).random((20, 1, 6, 7)))
+    with pytest.raises(ValueError, match=r"oblong\.npy"):
+        job.read([tmp_path / "oblong.npy"])
 
 
 # --- bad input -----------------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ class Instances:
 
 
 def read(files: Sequence[Path]) -> Instances:
-    """A table or array of vectors, or an array of square images (n, size, size) or (n, channel, size, size).
+    """A table, arrays of one axis each, an array of vectors, or one of square images (n, size, size) or (n, channel, size, size).
 
     Without files: 720 images of the digits 0 to 3 and 36 of the digit 8.
     """
@@ -58,7 +58,7 @@ def read(files: Sequence[Path]) -> Instances:
         raise ValueError(f"data must be one file of instances, got {len(files)}: {', '.join(map(str, files))}")
     path = files[0]
     arrays = read_arrays(path)
-    is_table = len(arrays) > 1 and all(array.ndim == 1 for array in arrays.values())
+    is_table = all(array.ndim == 1 for array in arrays.values())
     X = np.column_stack(list(arrays.values())) if is_table else read_array(path)
     if X.ndim == 3:
         X = X[:, None]
