@@ -24,12 +24,13 @@ from semigroup.data.images import digits, mnist
 from semigroup.densities.pfgmpp import (
     PFGMpp,
     PointSetDenoiser,
+    Quality,
+    assess,
     beta_noise,
     posterior_mean,
     sample_heun,
     student_noise,
 )
-from semigroup.densities.pfgmpp.estimator import Quality, assess
 from semigroup.report.figures import COLORS, new_figure
 from semigroup.schedules import karras_sigmas
 

@@ -18,7 +18,7 @@ from semigroup.base import numpy_generator
 from semigroup.data.files import read_arrays, read_table
 from semigroup.data.images import digits
 from semigroup.densities import PFGMpp, energy_distance, frechet_distance
-from semigroup.densities.pfgmpp.estimator import assess
+from semigroup.densities.pfgmpp import assess
 from semigroup.jobs import Context, Outcome, Picture
 from semigroup.report.figures import COLORS, new_figure
 

@@ -44,7 +44,7 @@ Xu, Y., Liu, Z., Tegmark, M. and Jaakkola, T. (2022). Poisson flow generative mo
 Xu, Y., Tong, S. and Jaakkola, T. (2023). Stable target field for reduced variance score estimation. ICLR. arXiv:2302.00670.
 """
 
-from semigroup.densities.pfgmpp.estimator import PFGMpp, Quality, sweep_dimensions
+from semigroup.densities.pfgmpp.estimator import PFGMpp, Quality, assess, sweep_dimensions
 from semigroup.densities.pfgmpp.losses import (
     Denoiser,
     FieldDenoiser,
@@ -63,6 +63,7 @@ __all__ = [
     "PFGMpp",
     "PointSetDenoiser",
     "Quality",
+    "assess",
     "beta_noise",
     "field_range",
     "field_target",

@@ -42,7 +42,7 @@ from semigroup.densities.pfgmpp.noise import check_dimension, student_noise
 from semigroup.densities.pfgmpp.sampling import Churn, quantize_weights, sample_heun, sample_scaled
 from semigroup.nn.mlp import MLP
 from semigroup.nn.unet import ImageUNet
-from semigroup.schedules import Schedule, karras_sigmas
+from semigroup.schedules import Preconditioning, Schedule, karras_sigmas
 from semigroup.training import EpochSampler, seeded, train
 
 __all__ = ["PFGMpp", "Quality", "assess", "sweep_dimensions"]
@@ -273,6 +273,7 @@ class PFGMpp(Estimator):
         """The loss of one step of training."""
         batches = EpochSampler(len(data), min(self.batch_size, len(data)), seed)
         levels = {"log_sigma_mean": self.log_sigma_mean, "log_sigma_std": self.log_sigma_std}
+        scalings = Preconditioning(self.sigma_data)
 
         def loss(model: nn.Module, step: int, generator: torch.Generator) -> Tensor:
             nonlocal data, code
@@ -291,9 +292,8 @@ class PFGMpp(Estimator):
                 reference_label = None if code is None else code[references]
                 y = stable_target(x, sigma, data[references], self.D, label=label, reference_label=reference_label)
             if self.loss == "field":
-                return (_bare(model).field(x, sigma, label) - field_target(x, sigma, y, self.D)).square().mean()
+                return (model(x, sigma, label, as_field=True) - field_target(x, sigma, y, self.D)).square().mean()
             error = (model(x, sigma, label) - y).square().mean(1)
-            scalings = _bare(model).scalings
             weight = loss_weight(self.loss, sigma, scalings)
             if self.D <= HEAVIEST_TAIL:
                 weight = weight * tail_weight(x, sigma, scalings)
@@ -553,11 +553,6 @@ def _as_labels(value: Any, name: str) -> np.ndarray:
     if array.dtype.kind not in "biuUf" or (array.dtype.kind == "f" and not np.isfinite(array).all()):
         raise ValueError(f"{name} must hold labels, whole numbers or words, got dtype {array.dtype}")
     return array
-
-
-def _bare(model: nn.Module) -> Any:
-    """The denoiser inside what several processes wrap it in."""
-    return getattr(model, "module", model)
 
 
 # --- choosing D ----------------------------------------------------------------------------------------------------

@@ -221,22 +221,18 @@ class FieldDenoiser(nn.Module):
         self.network = network
         self.scalings = Preconditioning(sigma_data)
 
-    def field(
-        self,
-        x: Float[Tensor, "batch n_features"],
-        sigma: Float[Tensor, " batch"],
-        label: Int[Tensor, " batch"] | None = None,
-    ) -> Float[Tensor, "batch n_features_and_radius"]:
-        """The predicted field."""
-        return self.network(self.scalings.inner(sigma[:, None]) * x, self.scalings.noise(sigma), label)
-
     def forward(
         self,
         x: Float[Tensor, "batch n_features"],
         sigma: Float[Tensor, " batch"],
         label: Int[Tensor, " batch"] | None = None,
-    ) -> Float[Tensor, "batch n_features"]:
-        field = self.field(x, sigma, label)
+        *,
+        as_field: bool = False,
+    ) -> Float[Tensor, "batch n_outputs"]:
+        """The denoised rows, or with `as_field` the predicted field, one column more."""
+        field = self.network(self.scalings.inner(sigma[:, None]) * x, self.scalings.noise(sigma), label)
+        if as_field:
+            return field
         # The radial part of every target is negative; a prediction that is not would turn the line round.
         radial = field[:, -1:].clamp(max=-1e-3)
         return x - sigma[:, None] * field[:, :-1] / radial
