@@ -15,7 +15,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 
 from semigroup.base import numpy_generator
-from semigroup.data.files import read_array, read_arrays
+from semigroup.data.files import read_array, read_table
 from semigroup.data.images import digits, rows_with_a_rare_class
 from semigroup.densities.minority_guidance import MinorityGuidance, Rarity, assess_rarity, average_knn_distance
 from semigroup.jobs import Context, Outcome, Picture
@@ -26,6 +26,7 @@ __all__ = ["Instances", "perform", "read"]
 
 N_SAMPLES = 400
 GRID = (8, 8)
+TABLES = (".csv", ".tsv", ".txt", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Instances:
 
 
 def read(files: Sequence[Path]) -> Instances:
-    """A table, arrays of one axis each, an array of vectors, or one of square images (n, size, size) or (n, channel, size, size).
+    """A table or array of vectors, or an array of square images (n, size, size) or (n, channel, size, size).
 
     Without files: 720 images of the digits 0 to 3 and 36 of the digit 8.
     """
@@ -57,9 +58,12 @@ def read(files: Sequence[Path]) -> Instances:
     if len(files) > 1:
         raise ValueError(f"data must be one file of instances, got {len(files)}: {', '.join(map(str, files))}")
     path = files[0]
-    arrays = read_arrays(path)
-    is_table = all(array.ndim == 1 for array in arrays.values())
-    X = np.column_stack(list(arrays.values())) if is_table else read_array(path)
+    columns: list[str] = []
+    if path.name.removesuffix(".gz").endswith(TABLES):
+        table = read_table(path).select_dtypes("number")
+        X, columns = table.to_numpy(dtype=np.float64), [str(name) for name in table.columns]
+    else:
+        X = read_array(path)
     if X.ndim == 3:
         X = X[:, None]
     if X.ndim not in (2, 4) or (X.ndim == 4 and X.shape[2] != X.shape[3]) or X.dtype.kind not in "biuf" or not X.size:
@@ -71,7 +75,7 @@ def read(files: Sequence[Path]) -> Instances:
         raise ValueError(f"{path}: holds NaN or infinity")
     if len(X) < 4 or X.min() == X.max():
         raise ValueError(f"{path}: needs at least 4 instances that differ, got shape {X.shape}")
-    return Instances(X, None, list(arrays) if is_table else [])
+    return Instances(X, None, columns)
 
 
 def perform(estimator: MinorityGuidance, data: Instances, context: Context) -> Outcome:
