@@ -58,6 +58,7 @@ def read(files: Sequence[Path]) -> Instances:
     if len(files) > 1:
         raise ValueError(f"data must be one file of instances, got {len(files)}: {', '.join(map(str, files))}")
     path = files[0]
+    X: np.ndarray
     columns: list[str] = []
     if path.name.removesuffix(".gz").endswith(TABLES):
         table = read_table(path).select_dtypes("number")
