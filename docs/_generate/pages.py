@@ -26,7 +26,7 @@ from semigroup.report.page import format_number
 
 ROOT = Path(__file__).resolve().parents[2]
 # Modules that users and authors of methods build on, from the ground floor up; a package's modules follow by themselves.
-SHARED = ("operators", "data", "nn", "sde", "training", "base", "catalog", "jobs", "claims", "report")
+SHARED = ("operators", "data", "nn", "sde", "schedules", "training", "base", "catalog", "jobs", "claims", "report")
 WINGS = {
     "graphs": "Graphs",
     "manifolds": "Manifolds",
