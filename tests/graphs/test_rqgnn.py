@@ -230,6 +230,22 @@ def test_terms_are_chebyshev_polynomials_of_the_shifted_laplacian(depth):
         start += len(one)
 
 
+def test_two_filters_can_do_what_four_do_where_their_columns_span_the_next_layer():
+    dense = random_graphs(13, 6)
+    _, batch = prepared(as_set(dense, torch.randn(sum(map(len, dense)), 5)))
+    four = RQNetwork(5, hidden_dim=7, width=4, depth=3).eval()
+    two = RQNetwork(5, hidden_dim=7, width=2, depth=3).eval()
+    two.load_state_dict(
+        {k: v for k, v in four.state_dict().items() if not k.startswith(("filter", "mix.w"))}, strict=False
+    )
+    with torch.no_grad():
+        mixing = four.mix.weight.T.reshape(4, 5, 7)
+        joint = torch.einsum("wkij,wjh->kih", four.filters, mixing)
+        behind = torch.linalg.pinv(two.mix.weight.T)  # 10 columns span 7
+        two.filters.copy_((joint @ behind).reshape(3, 5, 2, 5).permute(2, 0, 1, 3))
+        torch.testing.assert_close(two(batch), four(batch), rtol=1e-3, atol=1e-4)
+
+
 def test_an_output_depends_neither_on_the_order_of_the_nodes_nor_on_the_batch():
     dense = random_graphs(10, 5)
     rng = np.random.default_rng(0)

@@ -217,7 +217,7 @@ class RQGNN(ClassifierMixin, Estimator):
                 raise ValueError("y must hold at least 2 graphs of each class: one to learn from, one for validation")
             kept, held = train_test_split(
                 np.arange(len(codes)),
-                test_size=self.validation_fraction,
+                test_size=max(2, round(self.validation_fraction * len(codes))),
                 stratify=codes,
                 random_state=seed % 2**32,
             )
