@@ -110,10 +110,14 @@ class StochasticInterpolant(Estimator):
     halve_every : int
     ema_decay : float, optional
         Keep this moving average of the weights in place of the last ones.
-    t_min, t_max : float
-        The times that are learnt and integrated over.
-    rtol, atol : float
-        Tolerances of the ODE's adaptive solver.
+    t_min : float
+        Beginning of the times that are learnt and integrated over.
+    t_max : float
+        Their end.
+    rtol : float
+        Relative tolerance of the ODE's adaptive solver.
+    atol : float
+        Its absolute tolerance.
     sampling_steps : int
         Steps of the other integrators, unless a method is told another number.
     time_grid : {"noise", "uniform"}
@@ -155,7 +159,7 @@ class StochasticInterpolant(Estimator):
     True
     >>> model.sample(2000, epsilon=0.5).std(axis=0).shape
     (2,)
-    >>> model.score_samples([[3.0, 0.0], [9.0, 0.0]]).argmax()
+    >>> int(model.score_samples([[3.0, 0.0], [9.0, 0.0]]).argmax())
     0
     """
 
@@ -921,7 +925,7 @@ class _Step:
     def __init__(self, model: StochasticInterpolant, interpolant: Interpolant, base: Base, x1: Tensor) -> None:
         self.interpolant, self.base, self.x1 = interpolant, base, x1
         self.size, self.paired = model.batch_size, model.coupling == "paired"
-        self.t_min, self.length = model.t_min, model.t_max - model.t_min
+        self.t_min, self.t_max = model.t_min, model.t_max
         self.noisy = interpolant.sides != "one" and not isinstance(interpolant.gamma, Zero)
         self.precision = None
         if interpolant.sides == "one" and base.mixture is not None:
@@ -937,7 +941,7 @@ class _Step:
             x0 = self.base.rows[chosen]
         else:
             x0 = self.base.sample(self.size, generator)
-        t = torch.rand(self.size, generator=generator, device=self.x1.device).mul_(self.length).add_(self.t_min)
+        t = torch.empty(self.size, device=self.x1.device).uniform_(self.t_min, self.t_max, generator=generator)
         z = torch.randn(x1.shape, generator=generator, device=x1.device) if self.noisy else None
         fields = dict(networks.items())  # type: ignore[operator]
         return interpolant_loss(self.interpolant, fields, t, x0, x1, z, precision=self.precision)
