@@ -36,6 +36,7 @@ from semigroup.densities.kde_regimes import (
     kl_divergence,
     local_condensation,
     log_density_per_dimension,
+    log_sums_on_device,
     mean_log_density,
     nearest_distances,
     phase_diagram,
@@ -380,6 +381,15 @@ def test_sums_by_tiles_are_those_of_the_whole_matrix(kernel, dim, drop_zero):
         expected = exact_sums(queries, points, kernel, h, drop_zero)
         for ours, theirs in zip((sums.log_sum, sums.participation, sums.entropy), expected):
             np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-11)
+
+
+@every_kernel
+def test_sums_on_an_accelerator_are_those_on_the_processor(kernel, cloud, monkeypatch):
+    points, fresh = cloud
+    monkeypatch.setattr("semigroup.densities.kde_regimes.summation.DEVICE_BLOCK", 7 * 300)  # 7 rows at a time
+    for h in (0.3, 2.0):
+        found = log_sums_on_device(torch.from_numpy(fresh), torch.from_numpy(points), kernel, h)
+        np.testing.assert_allclose(found, weight_sums(fresh, PointTiles.of(points), kernel, h).log_sum, rtol=1e-12)
 
 
 def test_memory_stays_far_below_the_matrix_of_weights():

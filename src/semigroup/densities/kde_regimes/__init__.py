@@ -62,7 +62,7 @@ from semigroup.densities.kde_regimes.estimator import (
     silverman_bandwidth,
 )
 from semigroup.densities.kde_regimes.kernels import KERNELS, RadialKernel
-from semigroup.densities.kde_regimes.summation import PointTiles, WeightSums, weight_sums
+from semigroup.densities.kde_regimes.summation import PointTiles, WeightSums, log_sums_on_device, weight_sums
 from semigroup.densities.kde_regimes.theory import (
     GaussianLaw,
     Law,
@@ -106,6 +106,7 @@ __all__ = [
     "kl_divergence",
     "local_condensation",
     "log_density_per_dimension",
+    "log_sums_on_device",
     "mean_log_density",
     "nearest_distances",
     "phase_diagram",

@@ -13,6 +13,7 @@ from jaxtyping import Float, Shaped
 from sklearn.covariance import ledoit_wolf
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
 from semigroup.base import (
     Estimator,
@@ -24,7 +25,7 @@ from semigroup.base import (
     numpy_generator,
 )
 from semigroup.densities.kde_regimes.kernels import KERNELS, RadialKernel, as_kernel, draw_offsets
-from semigroup.densities.kde_regimes.summation import PointTiles, WeightSums, weight_sums
+from semigroup.densities.kde_regimes.summation import PointTiles, WeightSums, log_sums_on_device, weight_sums
 from semigroup.densities.kde_regimes.theory import (
     CORRECTIONS,
     Thresholds,
@@ -258,8 +259,14 @@ class KDERegimes(Estimator):
         Returns
         -------
         array or Tensor, shape (n,)
-            Per unit of volume of the data's space; -inf where a compact kernel reaches no point.
+            Per unit of volume of the data's space; -inf where a compact kernel reaches no point. Of a tensor on an
+            accelerator it is computed there.
         """
+        if isinstance(X, Tensor) and X.device.type != "cpu":
+            self._check_queries(X)
+            points = torch.from_numpy(self.points_).to(X.device)
+            log_sums = log_sums_on_device(X.double(), points, self.kernel, self.bandwidth_)
+            return in_kind(log_sums - self._log_normalizer(self.bandwidth_, len(points)), X)
         return in_kind(torch.from_numpy(self._log_density(X)), X)
 
     def score(self, X: Any, y: Any = None) -> float:

@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import math
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numba
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from joblib import Parallel, delayed, effective_n_jobs
+from torch import Tensor
 
-__all__ = ["PointTiles", "WeightSums", "weight_sums"]
+__all__ = ["PointTiles", "WeightSums", "log_sums_on_device", "weight_sums"]
 
 TILE, BLOCK = 128, 64
 NEGLIGIBLE = 37.0  # exp(-37) is half a unit in the last place of 1
@@ -134,6 +137,43 @@ def weight_sums(
         delayed(part)(start, min(stop, n)) for start, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist())
     )
     return WeightSums(*result)
+
+
+# Profiles of the kernels inside their support, for tensors.
+PROFILES: dict[str, Callable[[Tensor], Tensor]] = {
+    "gaussian": lambda t: -t / 2,
+    "exponential": lambda t: -t.sqrt(),
+    "tophat": torch.zeros_like,
+    "epanechnikov": lambda t: torch.log1p(-t),
+    "linear": lambda t: torch.log1p(-t.sqrt()),
+}
+DEVICE_BLOCK = 2**26  # distances held at a time: 0.5 GB
+
+
+def log_sums_on_device(
+    queries: Float[Tensor, "n dim"], points: Float[Tensor, "m dim"], kernel: str, bandwidth: float
+) -> Float[Tensor, " n"]:
+    """Logarithm of the sum of weights at each query, block by block on the accelerator where both tensors lie.
+
+    Float64, and distances by differences, as in `weight_sums`.
+
+    Examples
+    --------
+    >>> points = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+    >>> log_sums_on_device(points[:1], points, "gaussian", 1.0).numpy().round(4)
+    array([0.4741])
+    """
+    compact = kernel in ("tophat", "epanechnikov", "linear")
+    total = torch.full((len(queries),), -math.inf, dtype=torch.float64, device=queries.device)
+    width = min(len(points), 2**16)
+    height = max(1, DEVICE_BLOCK // width)
+    for rows in torch.arange(len(queries), device=queries.device).split(height):
+        for part in points.split(width):
+            distance = torch.cdist(queries[rows], part, compute_mode="donot_use_mm_for_euclid_dist") / bandwidth
+            inside = PROFILES[kernel](distance.square())
+            logs = torch.where(distance < 1, inside, -math.inf) if compact else inside
+            total[rows] = torch.logaddexp(total[rows], torch.logsumexp(logs, dim=1))
+    return total
 
 
 def tree_order(points: Float[np.ndarray, "n dim"], leaf: int) -> Int[np.ndarray, " n"]:
