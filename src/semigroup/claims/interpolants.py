@@ -557,11 +557,10 @@ def learnt_bridge(seed: int, max_steps: int, n: int = 50_000) -> tuple[float, fl
         batch_size=1024,
         max_steps=max_steps,
         learning_rate=5e-3,
-        path_learning_rate=5e-3,
+        path_learning_rate=2e-3,
         random_state=seed,
     ).fit(X0, X1)
-    module = model.networks_["path"]
-    path = SinePath(module.A.double(), module.B.double(), Brownian(0.5))
+    path = model.interpolant_
     cost = 0.0
     times = (np.arange(200) + 0.5) / 200
     for t in times:
@@ -583,7 +582,7 @@ def optimising_the_interpolant_gives_the_bridge(scale: Scale) -> Measurement:
     path, cost = gaussian_bridge(1.0, 2.0, 0.5, gamma, n_terms=6)
     linear = SinePath(torch.zeros(6, dtype=torch.float64), torch.zeros(6, dtype=torch.float64), gamma)
     _, linear_cost = gaussian_bridge(1.0, 2.0, 0.5, gamma, n_terms=6, max_iterations=0)
-    runs = np.array(side_by_side(learnt_bridge, [(seed, 4000 if scale == "cpu" else 20_000) for seed in range(3)]))
+    runs = np.array(side_by_side(learnt_bridge, [(seed, 8000 if scale == "cpu" else 20_000) for seed in range(3)]))
     goal = truth.variance(0.5), truth.cost
     exact = path_variance(path, 1.0, 2.0, 0.5), cost
     learnt = runs.mean(axis=0)

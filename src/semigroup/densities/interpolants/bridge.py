@@ -322,6 +322,15 @@ class MaxMinBridge(Estimator):
         self.losses_ = np.abs(result.losses)
         return self
 
+    @property
+    def interpolant_(self) -> SinePath:
+        """The learnt shares of x0 and x1, of rows counted from `shift_`, where form is "sine"."""
+        check_is_fitted(self, "networks_")
+        module = self.networks_["path"]
+        if not isinstance(module, _SineModule):
+            raise ValueError(f"form must be 'sine' for shares of x0 and x1, got {self.form!r}")
+        return SinePath(module.A.double(), module.B.double(), Brownian(self.gamma_scale))
+
     def drift(self, x: Any, t: float) -> Any:
         """Drift of the bridge at states x, shape (batch, dim), and one time."""
         rows = self._check_rows(x, "x")
