@@ -20,4 +20,5 @@ TINY: dict[str, dict[str, object]] = {
     "heat-geodesic": {"n_neighbors": 8, "n_landmarks": 60, "random_state": 0},
     "rvgp": {"n_eigenpairs": 30, "random_state": 0},
     "srrw": {"n_steps": 300, "n_tokens": 3, "random_state": 0},
+    "rqgnn": {"hidden_dim": 8, "n_epochs": 2, "random_state": 0},
 }

@@ -320,6 +320,24 @@ METHODS: tuple[Method, ...] = (
         "crawling, Metropolis-Hastings, stochastic approximation, temporal difference, incremental, variance reduction",
         tour={"n_steps": 200_000, "n_tokens": 10, "n_jobs": 2, "random_state": 0},
     ),
+    Method(
+        slug="rqgnn",
+        name="RQGNN, Rayleigh quotient graph neural network",
+        target="semigroup.graphs.rqgnn:RQGNN",
+        job="Find the few anomalous graphs among many, and see where on the spectrum they differ from the others.",
+        takes="labelled graphs, few of them anomalous (a folder of the TU collection, a table with SMILES, npz)",
+        gives="the probability that a graph is anomalous, a tuned threshold, Rayleigh quotients, spectral energy curves",
+        paper=Paper(
+            "Rayleigh Quotient Graph Neural Networks for Graph-level Anomaly Detection",
+            "Dong, Xiangyu and Zhang, Xingyi and Wang, Sibo",
+            2024,
+            "International Conference on Learning Representations",
+            "2310.02861",
+        ),
+        keywords="graph classification, imbalanced classes, rare class, outlier, drug screening, toxicity, activity of "
+        "molecules, enzymes, Chebyshev filters, focal loss, graph Fourier transform, smoothness of a signal",
+        tour={"hidden_dim": 32, "n_epochs": 25, "batch_size": 128, "random_state": 0},
+    ),
 )
 
 
