@@ -438,13 +438,12 @@ def the_quotient_suffices_where_composition_says_nothing(scale: Scale) -> Measur
     """Small-world graphs, labels of 30, 50 or 80 % of an anomaly's nodes permuted; 1500 training and 1000 test "
     "graphs, five draws.
 
-    Mean AUCs: logistic regression on diag(XᵀLX) within 0.04 of 0.87, 0.96, 0.995; on counts of the labels 0.50 ±
-    0.03; the network
-    >= 0.95 × the regression's, each fit within 2 minutes; a network without filter and quotient, mean of the nodes,
-    <= 0.6. The three figures come from one draw each of an independent implementation; with 80 anomalies the standard
-    error of an AUC of 0.87 is 0.02, so that the ± 0.02 that was first set would be missed by one draw in three. Five draws
-    of a prototype, made before the tolerance was set, gave 0.84, 0.96 and 0.996 for the regression. cpu: width 32, 25
-    epochs in batches of 128.
+    Mean AUCs: logistic regression on diag(XᵀLX) within 0.04 of 0.87, 0.96, 0.995; on counts of the labels 0.50 ± 0.03;
+    the network >= 0.95 × the regression's, each fit within 2 minutes; a network without filter and quotient, mean of
+    the nodes, <= 0.6. The three figures come from one draw each of an independent implementation; with 80 anomalies the
+    standard error of an AUC of 0.87 is 0.02, so that the ± 0.02 that was first set would be missed by one draw in
+    three. Five draws of a prototype, made before the tolerance was set, gave 0.84, 0.96 and 0.996 for the regression.
+    cpu: width 32, 25 epochs in batches of 128.
     """
     device = "cpu" if scale == "cpu" else None
     return made_measurement(MADE[scale], device)
