@@ -163,9 +163,11 @@ def _draw_images(drawn: dict[str, np.ndarray], target: np.ndarray, names: tuple[
     figure, axes = new_figure(1, len(panels), width=3.4 * len(panels), height=3.6)
     low, high = target.min(), target.max()
     for ax, (name, images) in zip(axes[0], panels.items()):
-        grid = np.zeros((36, *images.shape[1:]))
+        grid = np.full((36, *images.shape[1:]), high)
         grid[: len(images)] = images[:36]
-        n_channels, side = images.shape[1], images.shape[2]
+        # A light line between the images, which run into each other otherwise.
+        grid = np.pad(grid, ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=high)
+        n_channels, side = grid.shape[1], grid.shape[2]
         page = (
             grid.reshape(6, 6, n_channels, side, side).transpose(0, 3, 1, 4, 2).reshape(6 * side, 6 * side, n_channels)
         )
