@@ -21,4 +21,13 @@ TINY: dict[str, dict[str, object]] = {
     "rvgp": {"n_eigenpairs": 30, "random_state": 0},
     "srrw": {"n_steps": 300, "n_tokens": 3, "random_state": 0},
     "rqgnn": {"hidden_dim": 8, "n_epochs": 2, "random_state": 0},
+    "gdss": {
+        "hidden_dim": 8,
+        "attention_dim": 8,
+        "n_layers": 2,
+        "node_depth": 1,
+        "n_epochs": 3,
+        "n_steps": 5,
+        "random_state": 0,
+    },
 }

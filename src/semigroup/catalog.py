@@ -321,6 +321,24 @@ METHODS: tuple[Method, ...] = (
         tour={"n_steps": 200_000, "n_tokens": 10, "n_jobs": 2, "random_state": 0},
     ),
     Method(
+        slug="gdss",
+        name="GDSS, generation of graphs by a system of SDEs",
+        target="semigroup.graphs.gdss:GDSS",
+        job="Generate new graphs or molecules like those of a list, and measure how alike and how new they are.",
+        takes="molecules (CSV with SMILES) or graphs (npz of edge lists, or one GraphML, MatrixMarket or edge list file each)",
+        gives="new graphs or SMILES, their distances to held-out ones, validity, uniqueness, novelty",
+        paper=Paper(
+            "Score-based Generative Modeling of Graphs via the System of Stochastic Differential Equations",
+            "Jo, Jaehyeong and Lee, Seul and Hwang, Sung Ju",
+            2022,
+            "International Conference on Machine Learning",
+            "2202.02514",
+        ),
+        keywords="graph generation, molecule generation, drug design, de novo, score-based diffusion model, synthetic networks, "
+        "data augmentation, MMD, graphlet orbits, validity, novelty, ZINC, QM9, predictor-corrector, S4",
+        tour={"n_epochs": 50, "n_steps": 50, "random_state": 0},
+    ),
+    Method(
         slug="rqgnn",
         name="RQGNN, Rayleigh quotient graph neural network",
         target="semigroup.graphs.rqgnn:RQGNN",

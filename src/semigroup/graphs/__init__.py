@@ -1,6 +1,7 @@
-"""Graphs: encodings, rankings, clusters."""
+"""Graphs: encodings, rankings, clusters, generators."""
 
 from semigroup.graphs.amg_clustering import BootstrapAMGClustering
+from semigroup.graphs.gdss import GDSS, graph_mmd, molecule_measures
 from semigroup.graphs.powerwalk import PowerWalk
 from semigroup.graphs.proximity import ProximityClustering
 from semigroup.graphs.rqgnn import RQGNN, rayleigh_quotients, smoothed_energy, spectral_energy
@@ -18,6 +19,7 @@ from semigroup.graphs.spe import (
 )
 
 __all__ = [
+    "GDSS",
     "PEG",
     "RQGNN",
     "SPE",
@@ -31,7 +33,9 @@ __all__ = [
     "SPEClassifier",
     "SPERegressor",
     "SignNet",
+    "graph_mmd",
     "laplacian_eigenpairs",
+    "molecule_measures",
     "rayleigh_quotients",
     "smoothed_energy",
     "spectral_energy",
