@@ -250,3 +250,24 @@ def test_two_processes_learn_what_one_learns_with_twice_the_batch_and_stop_toget
     # Only process 1 met the bad value; both report it.
     assert first["message"] == second["message"]
     assert "the loss is nan at step 49" in first["message"]
+
+
+def test_decay_of_averaged_weights_may_depend_on_the_update():
+    network = nn.Linear(1, 1, bias=False)
+    seen, weights = [], []
+
+    def decay(k: int) -> float:
+        seen.append(k)
+        return k / (k + 1)
+
+    def loss(model: nn.Module, step: int, generator: torch.Generator) -> torch.Tensor:
+        weights.append(float(network.weight))
+        return model(torch.ones(1, 1)).sum()
+
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    result = train(network, loss, n_steps=4, optimizer=optimizer, ema_decay=decay, device="cpu")
+    # k / (k + 1) after a first copy makes the plain mean.
+    after = [*weights[1:], float(network.weight)]
+    assert seen == [1, 2, 3]
+    assert result.averaged is not None
+    assert abs(float(result.averaged.weight) - sum(after) / 4) < 1e-6
