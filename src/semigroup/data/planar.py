@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from semigroup.base import check_integer, numpy_generator
+from semigroup.data import flow_examples
 
 __all__ = ["PLANAR", "checkerboard", "nine_gaussians", "two_rings"]
 
@@ -35,7 +36,7 @@ def nine_gaussians(n: int, *, random_state: RandomState = None) -> Float[np.ndar
 
 
 def checkerboard(n: int, *, random_state: RandomState = None) -> Float[np.ndarray, "n 2"]:
-    """Rows uniform on every second cell, of side 1.5, of a 4 by 4 board on [-3, 3]^2.
+    """Rows uniform on every second cell, of side 1.5, of a 4 by 4 board on [-3, 3]^2 ("checker").
 
     Examples
     --------
@@ -44,10 +45,7 @@ def checkerboard(n: int, *, random_state: RandomState = None) -> Float[np.ndarra
     >>> np.unique(cells % 2).tolist()
     [0.0]
     """
-    rng = numpy_generator(random_state)
-    row = rng.integers(4, size=check_integer(n, "n", minimum=1))
-    column = 2 * rng.integers(2, size=n) + row % 2
-    return 1.5 * (np.stack([column, row], axis=1) + rng.random((n, 2))) - 3
+    return 0.75 * flow_examples.checkerboard(n, random_state=random_state)
 
 
 def two_rings(n: int, *, random_state: RandomState = None) -> Float[np.ndarray, "n 2"]:
