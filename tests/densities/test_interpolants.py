@@ -1,6 +1,7 @@
 """Stochastic interpolants: rates, algebra, losses, samplers, likelihoods, learning, relatives, bad input, storage."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -513,7 +514,7 @@ def fitted(cloud):
         {"gamma": lambda t: t * (1 - t), "learn": ("b",)},
         {"path": CustomInterpolant(lambda t, x0, x1: (1 - t[:, None]) * x0 + t[:, None] * x1 + 0 * x0 * x1)},
     ],
-    ids=str,
+    ids=lambda options: re.sub(" at 0x[0-9a-f]+", "", str(options)),
 )
 def test_every_variant_learns_a_gaussian_far_better_than_its_start(options, cloud):
     model = StochasticInterpolant(**{**SMALL, **options}).fit(None, cloud)
@@ -805,7 +806,7 @@ def test_eight_gaussians_and_moons_have_their_places():
         ({"sampling_steps": 0}, "sampling_steps"),
         ({"rtol": 0.0}, "rtol"),
     ],
-    ids=str,
+    ids=lambda value: re.sub(" at 0x[0-9a-f]+", "", str(value)),
 )
 def test_bad_parameters_are_refused_by_name_before_any_work(options, message, cloud):
     with pytest.raises(ValueError, match=message):
