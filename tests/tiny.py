@@ -30,4 +30,5 @@ TINY: dict[str, dict[str, object]] = {
         "n_steps": 5,
         "random_state": 0,
     },
+    "pfgmpp": {"network": "mlp", "hidden": [16], "n_steps": 3, "n_levels": 3, "random_state": 0},
 }

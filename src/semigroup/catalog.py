@@ -356,6 +356,24 @@ METHODS: tuple[Method, ...] = (
         "molecules, enzymes, Chebyshev filters, focal loss, graph Fourier transform, smoothness of a signal",
         tour={"hidden_dim": 32, "n_epochs": 25, "batch_size": 128, "random_state": 0},
     ),
+    Method(
+        slug="pfgmpp",
+        name="PFGM++, Poisson flow with D added dimensions",
+        target="semigroup.densities.pfgmpp:PFGMpp",
+        job="Draw new samples like those of a data set, by a diffusion model with a knob for robustness: D added dimensions.",
+        takes="vectors (CSV, parquet, npy) or square images (npz, HDF5: images and labels), with labels or without",
+        gives="a generator and denoiser, new samples (of a label), their distance to held-out data, also when disturbed",
+        paper=Paper(
+            "PFGM++: Unlocking the Potential of Physics-Inspired Generative Models",
+            "Xu, Yilun and Liu, Ziming and Tian, Yonglong and Tong, Shangyuan and Tegmark, Max and Jaakkola, Tommi",
+            2023,
+            "International Conference on Machine Learning",
+            "2302.04265",
+        ),
+        keywords="generate images, generative model, synthetic data, denoising, diffusion model, EDM, Poisson flow, heavy tails, "
+        "Student t noise, quantisation, class-conditional, score-based, sampling, Heun, electrostatics",
+        tour={"network": "mlp", "n_steps": 1000, "batch_size": 128, "learning_rate": 2e-3, "random_state": 0},
+    ),
 )
 
 
