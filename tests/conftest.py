@@ -5,6 +5,8 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Ray would replace `print` in the whole process, and numba then compiles no parallel kernel any more.
+os.environ.setdefault("RAY_TQDM_PATCH_PRINT", "0")
 # The data sets that may not be redistributed are downloaded by users; here they lie beside the checkout.
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 if SHARED_DATA.is_dir():
