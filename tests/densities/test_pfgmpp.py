@@ -447,6 +447,27 @@ def test_samples_do_not_depend_on_how_many_are_drawn_at_once(conditional, monkey
     np.testing.assert_allclose(before, more[:12], atol=1e-5)
 
 
+def test_one_seed_starts_every_dimension_from_the_same_gaussian_numbers_in_every_piece(labelled, monkeypatch):
+    """Seen through a denoiser that keeps the direction of the noise."""
+    monkeypatch.setattr("semigroup.densities.pfgmpp.estimator.PIECE", 8)
+
+    class Same(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.unused = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, x, t, label=None):
+            return x
+
+    directions = []
+    for D in (2.0, INF):
+        model = PFGMpp(**SHORT, D=D).fit(labelled[0])
+        model.denoiser_.network = Same()
+        rows = model.sample(20) - model.shift_
+        directions.append(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+    np.testing.assert_allclose(*directions, atol=1e-4)
+
+
 def test_sweep_fits_every_dimension_with_the_other_parameters_kept(labelled):
     X, y = labelled
     found = sweep_dimensions(

@@ -100,3 +100,23 @@ def test_classifier_learns_digits_and_its_seed_decides():
     assert features.shape == (len(x), 64)
     assert torch.equal(networks[0].head(features), outputs[0])
     assert np.isfinite(features.numpy()).all()
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: MLP(3, 2, (16, 16), time="concatenate"),
+        lambda: MLP(3, 2, (16, 16), time="sinusoids", n_classes=4),
+        lambda: ImageUNet(1, 8, width=8, multipliers=(1, 2), n_classes=4),
+    ],
+)
+def test_one_time_for_the_batch_is_that_time_for_every_row(build):
+    network = build()
+    generator = torch.Generator().manual_seed(0)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3, generator=generator)
+    x = torch.randn((5, 1, 8, 8) if isinstance(network, ImageUNet) else (5, 3), generator=generator)
+    label = None if network.classes is None else torch.tensor([0, 1, 2, 3, 0])
+    one, each = network(x, torch.full((1,), 0.3), label), network(x, torch.full((5,), 0.3), label)
+    torch.testing.assert_close(one, each, rtol=1e-4, atol=1e-4)
+    assert (network(x, torch.full((1,), 0.6), label) - one).abs().max() > 1e-2

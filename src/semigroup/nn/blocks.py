@@ -70,7 +70,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Identity() if n_in == n_out else convolution(n_dims, n_in, n_out, 1)
 
     def forward(
-        self, x: Float[Tensor, "batch n_in *space"], embedding: Float[Tensor, "batch hidden"]
+        self, x: Float[Tensor, "batch n_in *space"], embedding: Float[Tensor, "#batch hidden"]
     ) -> Float[Tensor, "batch n_out *space"]:
         hidden = self.before(x)
         modulation = spread(self.modulation(nn.functional.gelu(embedding)), hidden.ndim)

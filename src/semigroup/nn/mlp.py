@@ -28,7 +28,7 @@ class MLP(nn.Module):
         Gives a new activation module.
     time : {"none", "concatenate", "sinusoids"}
         Whether the network is told a time: as one more column, or as sinusoids that go through a two-layer network and are
-        added to the first hidden layer.
+        added to the first hidden layer. One time may stand for the whole batch.
     time_scale : float
         The time is multiplied by this before its sinusoids, whose periods run from 2 pi to 10,000 times that.
     n_classes : int
@@ -70,7 +70,7 @@ class MLP(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "batch n_inputs"],
-        t: Float[Tensor, " batch"] | None = None,
+        t: Float[Tensor, " #batch"] | None = None,
         label: Int[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch n_outputs"]:
         if (t is None) != (self.time == "none"):
@@ -78,7 +78,7 @@ class MLP(nn.Module):
                 f"t must be {'left out' if t is not None else 'given'}: this network has time={self.time!r}"
             )
         if t is not None and self.time == "concatenate":
-            x = torch.cat([t[:, None], x], dim=1)
+            x = torch.cat([t[:, None].expand(len(x), 1), x], dim=1)
         hidden = self.first(x)
         if t is not None and self.time == "sinusoids":
             hidden = hidden + self.embedding(self.sinusoids(self.time_scale * t))

@@ -103,7 +103,7 @@ class UNet(nn.Module):
         self.end = nn.Sequential(nn.GroupNorm(8, width), nn.GELU(), last)
 
     def forward(
-        self, x: Float[Tensor, "batch n_inputs *space"], embedding: Float[Tensor, "batch n_embedding"]
+        self, x: Float[Tensor, "batch n_inputs *space"], embedding: Float[Tensor, "#batch n_embedding"]
     ) -> Float[Tensor, "batch n_outputs *space"]:
         hidden = self.lift(x)
         skips = [hidden]
@@ -133,7 +133,8 @@ class ImageUNet(nn.Module):
     n_classes : int
         0 for an unconditional network.
     time_scale : float
-        The time is multiplied by this before its sinusoids, whose periods run from 2 pi to 10,000 times that.
+        The time, one a sample or one for all, is multiplied by this before its sinusoids, whose periods run from 2 pi to 10,000
+        times that.
     n_outputs : int, optional
         Channels out, where they are not those of the images.
 
@@ -180,7 +181,7 @@ class ImageUNet(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "batch n_channels size size"],
-        t: Float[Tensor, " batch"],
+        t: Float[Tensor, " #batch"],
         label: Int[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch n_outputs size size"]:
         embedding = self.embedding(self.sinusoids(self.time_scale * t))

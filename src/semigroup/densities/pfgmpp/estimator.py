@@ -23,6 +23,7 @@ from semigroup.base import (
     check_integer,
     check_number,
     in_kind,
+    numpy_generator,
     seed_from,
     torch_generator,
 )
@@ -47,8 +48,8 @@ from semigroup.training import EpochSampler, seeded, train
 
 __all__ = ["PFGMpp", "Quality", "assess", "sweep_dimensions"]
 
-# Rows that are sampled together.
-PIECE = 1024
+# Rows that are sampled together, and images on a processor, whose caches hold a U-Net's states of no more.
+PIECE, IMAGE_PIECE = 1024, 128
 # log(sigma) / 4 lies within [-2, 1.5]: at this scale the fastest sinusoid turns some nine times over it.
 TIME_SCALE = 16.0
 # Up to this D the noise has no fourth moment, and the tails of the loss are bounded.
@@ -334,7 +335,8 @@ class PFGMpp(Estimator):
         schedule : Schedule, optional
             Follow the lines in the variables of this diffusion (see `sample_scaled`), in place of EDM's grid.
         random_state : int, optional
-            Seed of this call; by default the estimator's. One seed gives the same Gaussian numbers for every D.
+            Seed of this call; by default the estimator's. One seed gives the same Gaussian numbers of the prior for
+            every D.
         progress : bool
             Show a progress bar.
 
@@ -360,16 +362,19 @@ class PFGMpp(Estimator):
         device = next(self.denoiser_.parameters()).device
         code = None if code is None else code.to(device)
         network = self.denoiser_ if bits is None else self._quantized(bits)
-        generator = torch_generator(self.random_state if random_state is None else random_state, device)
+        seeds = numpy_generator(self.random_state if random_state is None else random_state)
+        piece = IMAGE_PIECE if isinstance(network.network, ImageRows) and device.type == "cpu" else PIECE
         sigmas = karras_sigmas(levels, *self._sigmas(), rho=self.rho)
 
         def draw(start: int) -> Tensor:
-            label = None if code is None else code[start : start + PIECE]
-            size = min(PIECE, n - start)
+            label = None if code is None else code[start : start + piece]
+            size = min(piece, n - start)
+            generator = torch_generator(seeds, device)
             noise = student_noise(size, self.n_features_in_, self.D, generator, dtype=torch.float64)
 
             def denoise(x: Tensor, sigma: float) -> Tensor:
-                level = torch.full((len(x),), sigma, dtype=torch.float32, device=device)
+                # One level for all rows: its embedding is computed once and broadcast.
+                level = torch.full((1,), sigma, dtype=torch.float32, device=device)
                 return network(x.float(), level, label).double()
 
             if schedule is not None:
@@ -380,7 +385,7 @@ class PFGMpp(Estimator):
 
         from rich.progress import track
 
-        pieces = track(range(0, n, PIECE), description="sampling", disable=not progress)
+        pieces = track(range(0, n, piece), description="sampling", disable=not progress)
         with torch.inference_mode():
             rows = torch.cat([draw(start).float() for start in pieces]).cpu().numpy()
         return (self.shift_ + self.scale_ * rows).astype(np.float32).reshape(n, *self.shape_)

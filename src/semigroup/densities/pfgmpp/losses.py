@@ -196,7 +196,7 @@ class Denoiser(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "batch n_features"],
-        sigma: Float[Tensor, " batch"],
+        sigma: Float[Tensor, " #batch"],
         label: Int[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch n_features"]:
         c, column = self.scalings, sigma[:, None]
@@ -224,7 +224,7 @@ class FieldDenoiser(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "batch n_features"],
-        sigma: Float[Tensor, " batch"],
+        sigma: Float[Tensor, " #batch"],
         label: Int[Tensor, " batch"] | None = None,
         *,
         as_field: bool = False,
@@ -248,7 +248,7 @@ class ImageRows(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "batch n_features"],
-        t: Float[Tensor, " batch"],
+        t: Float[Tensor, " #batch"],
         label: Int[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch n_outputs"]:
         images = self.network(x.unflatten(1, self.shape), t, label)
