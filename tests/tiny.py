@@ -31,4 +31,5 @@ TINY: dict[str, dict[str, object]] = {
         "random_state": 0,
     },
     "pfgmpp": {"network": "mlp", "hidden": [16], "n_steps": 3, "n_levels": 3, "random_state": 0},
+    "kde-regimes": {"n_probes": 50, "random_state": 0},
 }
