@@ -32,5 +32,4 @@ TINY: dict[str, dict[str, object]] = {
     },
     "pfgmpp": {"network": "mlp", "hidden": [16], "n_steps": 3, "n_levels": 3, "random_state": 0},
     "kde-regimes": {"n_probes": 50, "random_state": 0},
-    "kde-regimes": {"n_probes": 50, "random_state": 0},
 }

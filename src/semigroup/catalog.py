@@ -394,26 +394,6 @@ METHODS: tuple[Method, ...] = (
         "random energy model, condensation, extreme values, heavy tails",
         tour={"random_state": 0},
     ),
-    Method(
-        slug="kde-regimes",
-        name="KDE regimes, kernel density estimates in many dimensions",
-        target="semigroup.densities.kde_regimes:KDERegimes",
-        job="Estimate a density in many dimensions, exactly and fast, with a bandwidth that fits, and say what carries it.",
-        takes="points, and optionally others to evaluate (CSV, parquet, npy, npz, HDF5, h5ad)",
-        gives="log-densities, how many points carry each, the bandwidths of five rules, thresholds, new samples",
-        paper=Paper(
-            "Kernel Density Estimators in Large Dimensions",
-            "Biroli, Giulio and Mézard, Marc",
-            2024,
-            "arXiv preprint",
-            "2408.05807",
-            kind="misc",
-        ),
-        keywords="kernel density estimation, KDE, Parzen window, bandwidth selection, Scott, Silverman, cross-validation, "
-        "likelihood, anomaly score, outlier detection, novelty, curse of dimensionality, memorisation, nearest neighbour, "
-        "random energy model, condensation, extreme values, heavy tails",
-        tour={"random_state": 0},
-    ),
 )
 
 
