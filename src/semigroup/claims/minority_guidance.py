@@ -465,7 +465,7 @@ def _draw_guided(runs: list[dict[tuple[float, int], Judged]], shown: np.ndarray)
             ax.errorbar(strengths, values.mean(0), values.std(0, ddof=1), fmt=style, color=color, capsize=3, label=name)
         ax.set_xlabel("strength of guidance w, top level")
         ax.set_ylabel({"avg_knn": "AvgkNN (pixels' units)", "lof": "LOF"}.get(names[0], "share of samples"))
-    axes[0, 2].legend(["within the data's reach", "in a class of the data"], loc="lower left")
+    axes[0, 2].legend(["within the data's reach", "in a class of the data"], loc="best")
     for ax, case, title in zip(
         axes[1], ((3.5, 0), (0.0, -1), (3.5, -1)), ("w = 3.5, level 0", "w = 0", "w = 3.5, top level")
     ):
