@@ -148,11 +148,21 @@ SETTINGS: dict[str, Setting] = {
 }
 
 
+def log_kde(sample: Float[np.ndarray, "n 2"], points: Float[np.ndarray, "k 2"]) -> Float[np.ndarray, " k"]:
+    """Log of the Gaussian kernel density estimate with Scott's bandwidth, as scipy's `gaussian_kde`, by matrix products."""
+    n, dim = sample.shape
+    root = np.linalg.cholesky(np.cov(sample.T) * n ** (-2 / (dim + 4)))
+    centres, x = (torch.from_numpy(np.linalg.solve(root, rows.T).T) for rows in (sample, points))
+    log_norm = math.log(n) + dim / 2 * math.log(2 * math.pi) + float(np.log(np.diag(root)).sum())
+    blocks = [torch.logsumexp(-torch.cdist(block, centres).square() / 2, dim=1) for block in x.split(1000)]
+    return (torch.cat(blocks) - log_norm).numpy()
+
+
 def kde_divergence(
     target: Float[np.ndarray, "n 2"], model: Float[np.ndarray, "m 2"], points: Float[np.ndarray, "k 2"]
 ) -> float:
     """KL divergence with a control variate, never negative: ``E[log r + 1 / r - 1]``, r the ratio of kernel density estimates."""
-    log_ratio = gaussian_kde(target.T).logpdf(points.T) - gaussian_kde(model.T).logpdf(points.T)
+    log_ratio = log_kde(target, points) - log_kde(model, points)
     return float((log_ratio + np.expm1(-log_ratio)).mean())
 
 
