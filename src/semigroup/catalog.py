@@ -394,6 +394,98 @@ METHODS: tuple[Method, ...] = (
         "random energy model, condensation, extreme values, heavy tails",
         tour={"random_state": 0},
     ),
+    Method(
+        slug="interpolants",
+        name="Stochastic interpolants",
+        target="semigroup.densities.interpolants:StochasticInterpolant",
+        job="Sample one distribution from another by an ODE or an SDE whose noise is chosen after training, with likelihoods.",
+        takes="one sample, or two (tables or images: CSV, npy, npz, parquet, HDF5), paired or not",
+        gives="samples, transport maps both ways, log-likelihoods, paths; velocity, score and denoiser at any time",
+        paper=Paper(
+            "Stochastic Interpolants: A Unifying Framework for Flows and Diffusions",
+            "Albergo, Michael S. and Boffi, Nicholas M. and Vanden-Eijnden, Eric",
+            2023,
+            "arXiv preprint",
+            "2303.08797",
+            kind="misc",
+        ),
+        keywords="generative model, flow matching, rectified flow, diffusion model, score-based, normalising flow, neural ODE, "
+        "density estimation, log-likelihood, domain translation, image generation, Schrödinger bridge, conditional sampling",
+        tour={
+            "hidden": (64, 64, 64, 64),
+            "activation": "relu",
+            "learning_rate": 5e-3,
+            "halve_every": 400,
+            "max_steps": 1500,
+            "batch_size": 256,
+            "random_state": 0,
+        },
+    ),
+    Method(
+        slug="singular-likelihood",
+        name="Perturbed likelihood for singular distributions",
+        target="semigroup.densities.singular_likelihood:PerturbedGenerator",
+        job="Learn to sample points that lie near an unknown curve or surface, by likelihood that does not degenerate.",
+        takes="points (CSV, parquet, npy, npz, HDF5, h5ad), and how many dimensions their set has",
+        gives="a sampler, codes of the points, log-densities, the noise level, the distance of samples to held-out points",
+        paper=Paper(
+            "A Likelihood Approach to Nonparametric Estimation of a Singular Distribution Using Deep Generative Models",
+            "Chae, Minwoo and Kim, Dongha and Kim, Yongdai and Lin, Lizhen",
+            2023,
+            "Journal of Machine Learning Research",
+            "2105.04046",
+            kind="article",
+        ),
+        keywords="variational autoencoder, VAE, IWAE, decoder variance collapse, generative model, manifold, instance noise, "
+        "importance weighted, density estimation, image generation, constraints, synthetic data, manifold overfitting",
+        tour={"estimator": "vae", "n_restarts": 1, "n_steps": 1000, "random_state": 0},
+    ),
+    Method(
+        slug="fokker-planck-gap",
+        name="Fokker-Planck regularised diffusion",
+        target="semigroup.densities.fokker_planck_gap:PotentialDiffusion",
+        job="Say how far the ODE samples and likelihoods of a diffusion model can be trusted, and train one that can be.",
+        takes="a table of numbers (CSV, parquet, npy, npz); in Python also any differentiable potential or score",
+        gives="the gap between ODE and SDE, the Fokker-Planck residual, bounds, samples and log-densities of both laws",
+        paper=Paper(
+            "Closing the ODE-SDE gap in score-based diffusion models through the Fokker-Planck equation",
+            "Deveney, Teo and Stanczuk, Jan and Kreusser, Lisa and Budd, Chris and Schönlieb, Carola-Bibiane",
+            2025,
+            "Philosophical Transactions of the Royal Society A",
+            "2311.15996",
+            kind="article",
+        ),
+        keywords="score-based generative model, probability flow ODE, reverse SDE, likelihood of a diffusion model, "
+        "score matching, physics-informed, PINN, regularisation, sampler, Feynman-Kac, Wasserstein bound, audit of a model",
+        tour={"n_steps": 1500, "learning_rate": 8e-3, "batch_size": 256, "n_residual": 128, "random_state": 0},
+    ),
+    Method(
+        slug="minority-guidance",
+        name="Minority guidance",
+        target="semigroup.densities.minority_guidance:MinorityGuidance",
+        job="Rank the instances of a data set by rarity, and generate more of the rare ones, without labels.",
+        takes="vectors (CSV, parquet, npy) or square images (npy, npz, HDF5)",
+        gives="a score and a level of rarity for every instance, samples of a wanted level, their distance to the data",
+        paper=Paper(
+            "Don't Play Favorites: Minority Guidance for Diffusion Models",
+            "Um, Soobin and Lee, Suhyeon and Ye, Jong Chul",
+            2024,
+            "International Conference on Learning Representations",
+            "2301.12334",
+        ),
+        keywords="long tail, rare class, outlier, data augmentation, medical images, stress test, audit of a data set, "
+        "classifier guidance, DDPM, DDIM, denoising, low-density sampling, imbalanced classes, rarity score, local outlier "
+        "factor, novelty",
+        tour={
+            "noise_step": 0.2,
+            "hidden": (512, 512),
+            "n_training_steps": 1200,
+            "learning_rate": 5e-3,
+            "classifier_steps": 800,
+            "n_sampling_steps": 50,
+            "random_state": 0,
+        },
+    ),
 )
 
 
