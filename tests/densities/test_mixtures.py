@@ -105,6 +105,34 @@ def test_flow_of_the_velocity_carries_the_density(mixture):
         assert torch.allclose(source.log_prob(x0) - integral[:, i], path.log_prob(carried[:, i], t), atol=1e-5)
 
 
+def test_velocity_and_score_come_together(mixture):
+    path = MixturePath(GaussianMixture([1.0], [[0.0, 0.0]], [1.0]), mixture, brownian)
+    x = torch.randn(10, 2, dtype=F64, generator=torch.Generator().manual_seed(9))
+    velocity, score = path.velocity_and_score(x, 0.4)
+    assert torch.equal(velocity, path.velocity(x, 0.4)) and torch.equal(score, path.score(x, 0.4))
+
+
+def test_diagonal_covariances_are_treated_as_the_same_mixture_turned():
+    """Coordinate axes need no turning; a mixture turned away from them takes the general way to the same numbers."""
+    angle = torch.tensor(0.7, dtype=F64)
+    turn = torch.stack([torch.stack([angle.cos(), -angle.sin()]), torch.stack([angle.sin(), angle.cos()])])
+    parts = [
+        ([1.0, 2.0], torch.tensor([[-1.0, 0.5], [2.0, 1.0]], dtype=F64), torch.tensor([[0.2, 0.7], [1.0, 1.5]])),
+        ([1.0, 1.0], torch.tensor([[0.0, 3.0], [1.0, -2.0]], dtype=F64), torch.tensor([[0.3, 0.3], [0.4, 2.0]])),
+    ]
+    straight = [GaussianMixture(w, m, torch.diag_embed(v.double())) for w, m, v in parts]
+    turned = [GaussianMixture(w, m @ turn.T, turn @ torch.diag_embed(v.double()) @ turn.T) for w, m, v in parts]
+    x = 2 * torch.randn(30, 2, dtype=F64, generator=torch.Generator().manual_seed(10))
+    first, second = MixturePath(*straight, brownian), MixturePath(*turned, brownian)
+    for t in (0.0, 0.3, 1.0):
+        assert torch.allclose(first.velocity(x, t) @ turn.T, second.velocity(x @ turn.T, t), atol=1e-10)
+        assert torch.allclose(first.score(x, t) @ turn.T, second.score(x @ turn.T, t), atol=1e-10)
+        assert torch.allclose(first.log_prob(x, t), second.log_prob(x @ turn.T, t), atol=1e-10)
+    ours, other = straight[0].denoise(x, 0.7, 0.4), turned[0].denoise(x @ turn.T, 0.7, 0.4)
+    assert torch.allclose(ours @ turn.T, other, atol=1e-10)
+    assert torch.allclose(straight[0].covariances, torch.diag_embed(parts[0][2].double()), atol=1e-12)
+
+
 def test_denoiser_of_a_path_is_minus_gamma_times_its_score(mixture):
     path = MixturePath(mixture, mixture, brownian)
     generator, t = torch.Generator().manual_seed(8), 0.3

@@ -58,14 +58,16 @@ class GaussianMixture:
         values, vectors = torch.linalg.eigh(covariances)
         if not torch.allclose(covariances, covariances.mT) or (values < -1e-9 * values.abs().amax()).any():
             raise ValueError("covariances must be symmetric and positive semi-definite")
-        self._set(weights / weights.sum(), means, values.clamp(min=0), vectors)
+        straight = torch.equal(vectors, torch.eye(dim, dtype=torch.float64).expand_as(vectors))
+        self._set(weights / weights.sum(), means, values.clamp(min=0), None if straight else vectors)
 
-    def _set(self, weights: Tensor, means: Tensor, variances: Tensor, axes: Tensor) -> None:
+    def _set(self, weights: Tensor, means: Tensor, variances: Tensor, axes: Tensor | None) -> None:
+        """Covariances by eigenvalues and eigenvectors; None where these are the coordinate axes, which saves the turning."""
         self.weights, self.means = weights, means
         self._variances, self._axes = variances, axes
 
     @classmethod
-    def _from_axes(cls, weights: Tensor, means: Tensor, variances: Tensor, axes: Tensor) -> GaussianMixture:
+    def _from_axes(cls, weights: Tensor, means: Tensor, variances: Tensor, axes: Tensor | None) -> GaussianMixture:
         """A mixture from parts that are known to be right, of any kind of tensor that automatic differentiation makes."""
         mixture = cls.__new__(cls)
         mixture._set(weights, means, variances, axes)
@@ -74,6 +76,8 @@ class GaussianMixture:
     @property
     def covariances(self) -> Float[Tensor, "component dim dim"]:
         """Covariances of the components."""
+        if self._axes is None:
+            return torch.diag_embed(self._variances)
         return (self._axes * self._variances[:, None, :]) @ self._axes.mT
 
     @property
@@ -83,15 +87,15 @@ class GaussianMixture:
 
     def log_prob(self, x: Float[Tensor, "batch dim"]) -> Float[Tensor, " batch"]:
         """Log-density, in nats."""
-        return self._log_joint(x).logsumexp(1)
+        return self._joint(x)[0].logsumexp(0)
 
     def responsibilities(self, x: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch component"]:
         """Probability of each component given x."""
-        return self._log_joint(x).softmax(1)
+        return self._posterior(x)[0].T
 
     def score(self, x: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
         """Gradient of the log-density."""
-        return -torch.einsum("bk,bkd->bd", self.responsibilities(x), self._whitened_gap(x))
+        return -_mean(*self._posterior(x))
 
     def sample(self, n: int, generator: torch.Generator) -> Float[Tensor, "n dim"]:
         """Independent draws."""
@@ -105,7 +109,8 @@ class GaussianMixture:
         z = torch.randn(n, self.dim, dtype=torch.float64, generator=generator)
         # One product with the square root of the covariance for each component, not a matrix for each draw.
         x = torch.empty_like(z)
-        roots = self._axes * self._variances.sqrt()[:, None, :]
+        deviations = self._variances.sqrt()
+        roots = torch.diag_embed(deviations) if self._axes is None else self._axes * deviations[:, None, :]
         for k, (mean, root) in enumerate(zip(self.means, roots)):
             here = component == k
             x[here] = mean + z[here] @ root.T
@@ -133,23 +138,38 @@ class GaussianMixture:
         >>> GaussianMixture([1.0], [[0.0]], [1.0]).denoise(x, 1.0, 1.0).item()
         0.5
         """
-        noisy = self.diffuse(scale, std)
+        weights, whitened = self.diffuse(scale, std)._posterior(x)
         # E[x_0 | x, component] = mean + scale C (scale^2 C + std^2)^{-1} (x - scale mean), which stays defined at scale 0.
-        inner = self.means + scale * torch.einsum("kde,bke->bkd", self.covariances, noisy._whitened_gap(x))
-        return torch.einsum("bk,bkd->bd", noisy.responsibilities(x), inner)
+        inner = self.means[:, None] + scale * _product(self._spread, whitened)
+        return _mean(weights, inner)
 
-    def _log_joint(self, x: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch component"]:
+    @property
+    def _spread(self) -> Tensor:
+        """Covariances, or their diagonals where they are diagonal."""
+        return self._variances if self._axes is None else self.covariances
+
+    # Components come first in what follows: sums over them are then sums of whole columns, several times faster than of
+    # short rows.
+
+    def _joint(
+        self, x: Float[Tensor, "batch dim"]
+    ) -> tuple[Float[Tensor, "component batch"], Float[Tensor, "component batch dim"]]:
+        """Log of weight times density of each component, and ``C_k^{-1} (x - m_k)``."""
         if (self._variances == 0).any():
             raise ValueError("the mixture has a singular covariance and no density; diffuse it first")
-        along = torch.einsum("kde,bkd->bke", self._axes, x[:, None] - self.means)
-        squared = (along**2 / self._variances).sum(2)
+        gap = x - self.means[:, None]
+        along = gap if self._axes is None else gap @ self._axes
+        scaled = along / self._variances[:, None]
         log_volume = self._variances.log().sum(1) + self.dim * math.log(2 * math.pi)
-        return self.weights.log() - (squared + log_volume) / 2
+        log_joint = (self.weights.log() - log_volume / 2)[:, None] - (along * scaled).sum(2) / 2
+        return log_joint, scaled if self._axes is None else scaled @ self._axes.mT
 
-    def _whitened_gap(self, x: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch component dim"]:
-        """``C_k^{-1} (x - m_k)``."""
-        along = torch.einsum("kde,bkd->bke", self._axes, x[:, None] - self.means)
-        return torch.einsum("kde,bke->bkd", self._axes, along / self._variances)
+    def _posterior(
+        self, x: Float[Tensor, "batch dim"]
+    ) -> tuple[Float[Tensor, "component batch"], Float[Tensor, "component batch dim"]]:
+        """Probability of each component given x, and ``C_k^{-1} (x - m_k)``."""
+        log_joint, whitened = self._joint(x)
+        return log_joint.softmax(0), whitened
 
 
 @dataclass(frozen=True)
@@ -194,8 +214,7 @@ class MixturePath:
 
     def density(self, t: float) -> GaussianMixture:
         """The law of x_t: a component for every pair of components, the target's running fastest."""
-        c = self.coefficients(t)
-        return self._pairs(c.alpha, c.beta, c.alpha**2, c.beta**2, c.gamma**2)
+        return self._law(self.coefficients(t))
 
     def log_prob(self, x: Float[Tensor, "batch dim"], t: float) -> Float[Tensor, " batch"]:
         """Log-density of x_t, in nats."""
@@ -211,22 +230,53 @@ class MixturePath:
 
     def velocity(self, x: Float[Tensor, "batch dim"], t: float) -> Float[Tensor, "batch dim"]:
         """``E[d x_t / dt | x_t = x]``, which carries the law of x_0 to that of x_1."""
-        c, density = self.coefficients(t), self.density(t)
+        c = self.coefficients(t)
+        return self._velocity(c, *self._law(c)._posterior(x))
+
+    def velocity_and_score(
+        self, x: Float[Tensor, "batch dim"], t: float
+    ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "batch dim"]]:
+        """Both at little more than the cost of one."""
+        c = self.coefficients(t)
+        posterior = self._law(c)._posterior(x)
+        return self._velocity(c, *posterior), -_mean(*posterior)
+
+    def _velocity(
+        self,
+        c: PathCoefficients,
+        weights: Float[Tensor, "component batch"],
+        whitened: Float[Tensor, "component batch dim"],
+    ) -> Float[Tensor, "batch dim"]:
         means, half_rates = self._moments(
             c.alpha_dot, c.beta_dot, c.alpha * c.alpha_dot, c.beta * c.beta_dot, c.gamma_gamma_dot
         )
-        inner = means + torch.einsum("kde,bke->bkd", half_rates, density._whitened_gap(x))
-        return torch.einsum("bk,bkd->bd", density.responsibilities(x), inner)
+        return _mean(weights, means[:, None] + _product(half_rates, whitened))
 
     def _moments(self, a: float, b: float, aa: float, bb: float, gg: float) -> tuple[Tensor, Tensor]:
-        """``a m_0 + b m_1`` and ``aa C_0 + bb C_1 + gg I`` for every pair of components."""
-        m0, m1, C0, C1 = self.source.means, self.target.means, self.source.covariances, self.target.covariances
-        identity = torch.eye(self.source.dim, dtype=torch.float64)
+        """``a m_0 + b m_1`` and ``aa C_0 + bb C_1 + gg I`` for every pair of components, the latter as `_spread`."""
+        m0, m1 = self.source.means, self.target.means
         means = (a * m0[:, None] + b * m1).flatten(0, 1)
+        if self.source._axes is None and self.target._axes is None:
+            C0, C1 = self.source._variances, self.target._variances
+            return means, (aa * C0[:, None] + bb * C1 + gg).flatten(0, 1)
+        C0, C1 = self.source.covariances, self.target.covariances
+        identity = torch.eye(self.source.dim, dtype=torch.float64)
         return means, (aa * C0[:, None] + bb * C1 + gg * identity).flatten(0, 1)
 
-    def _pairs(self, a: float, b: float, aa: float, bb: float, gg: float) -> GaussianMixture:
+    def _law(self, c: PathCoefficients) -> GaussianMixture:
         weights = (self.source.weights[:, None] * self.target.weights).flatten()
-        means, covariances = self._moments(a, b, aa, bb, gg)
-        variances, axes = torch.linalg.eigh(covariances)
+        means, spread = self._moments(c.alpha, c.beta, c.alpha**2, c.beta**2, c.gamma**2)
+        variances, axes = (spread, None) if spread.ndim == 2 else torch.linalg.eigh(spread)
         return GaussianMixture._from_axes(weights, means, variances.clamp(min=0), axes)
+
+
+def _mean(
+    weights: Float[Tensor, "component batch"], values: Float[Tensor, "component batch dim"]
+) -> Float[Tensor, "batch dim"]:
+    """Sum over the components, weighted."""
+    return (weights[..., None] * values).sum(0)
+
+
+def _product(spread: Tensor, rows: Float[Tensor, "component batch dim"]) -> Float[Tensor, "component batch dim"]:
+    """Rows times the matrix of their component, symmetric or given by its diagonal."""
+    return rows * spread[:, None] if spread.ndim == 2 else rows @ spread

@@ -92,6 +92,9 @@ class ExactFields(Fields):
     def score(self, x: Float[Tensor, "batch dim"], t: float) -> Float[Tensor, "batch dim"]:
         return self.path.score(x, t)
 
+    def both(self, x: Tensor, t: float) -> tuple[Tensor, Tensor]:
+        return self.path.velocity_and_score(x, t)
+
 
 class LearntFields(Fields):
     """The fields that follow from those which were learnt, by the algebra of the interpolant.
