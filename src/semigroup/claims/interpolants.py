@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -27,9 +27,12 @@ from semigroup.densities.interpolants import (
     GaussianBridge,
     LinearInterpolant,
     SinePath,
+    draw_pairs,
+    field_targets,
     gaussian_bridge,
     likelihood_bound,
     make_interpolant,
+    needs_antithetic,
     sample_sde,
 )
 from semigroup.report.figures import COLORS, new_figure
@@ -61,6 +64,10 @@ class _ReversedScore(ExactFields):
     def score(self, x: Float[Tensor, "batch dim"], t: float) -> Float[Tensor, "batch dim"]:
         return -super().score(x, t)
 
+    def both(self, x: Tensor, t: float) -> tuple[Tensor, Tensor]:
+        velocity, score = super().both(x, t)
+        return velocity, -score
+
 
 def end_distance(path: str, gamma: str, epsilon: float, n: int, n_steps: int, seed: int, wrong: bool = False) -> float:
     """W1 between the target and the end of the SDE with exact fields."""
@@ -81,43 +88,66 @@ def end_distance(path: str, gamma: str, epsilon: float, n: int, n_steps: int, se
     source="Corollary 2.3",
 )
 def every_sampler_has_the_same_end(scale: Scale) -> Measurement:
-    """Largest W1 over four families and three noise levels at most 0.10 at 20,000 particles; two true samples are 0.035 apart."""
+    """Mean W1 over five seeds at most 0.10 in each of four families at three noise levels, 20,000 particles.
+
+    The threshold is on the mean: a single distance between two true samples varies about as much as it measures.
+    """
     n, n_steps = (20_000, 400) if scale == "cpu" else (100_000, 1000)
     limit = 0.10 if scale == "cpu" else 0.06
-    cases = [(path, gamma, epsilon, n, n_steps, 0) for path, gamma in FAMILIES for epsilon in (0.0, 0.5, 5.0)]
-    values = side_by_side(end_distance, [*cases, ("linear", "brownian", 0.5, n, n_steps, 0, True)])
+    n_seeds = 5
+    cases = [(path, gamma, epsilon, False) for path, gamma in FAMILIES for epsilon in (0.0, 0.5, 5.0)]
+    cases.append(("linear", "brownian", 0.5, True))
+    runs = [
+        (path, gamma, epsilon, n, n_steps, seed, wrong)
+        for path, gamma, epsilon, wrong in cases
+        for seed in range(n_seeds)
+    ]
+    values = np.array(side_by_side(end_distance, runs)).reshape(len(cases), n_seeds)
+    means, spreads = values.mean(axis=1), values.std(axis=1, ddof=1)
     target = GaussianMixture(*line_mixtures()[1])
     floors = [
         wasserstein(*(target.sample(n, torch.Generator().manual_seed(2 * seed + side)) for side in (0, 1)))
         for seed in range(10)
     ]
     table = [
-        {"path": path, "gamma": gamma, "epsilon": epsilon, "W1": value}
-        for (path, gamma, epsilon, *_), value in zip(cases, values)
+        {"path": path, "gamma": gamma, "epsilon": epsilon, "W1": float(mean), "spread": float(spread)}
+        for (path, gamma, epsilon, wrong), mean, spread in zip(cases, means, spreads)
+        if not wrong
     ]
-    worst = max(values[:-1])
+    worst = int(means[:-1].argmax())
     return Measurement(
-        figure=worst,
-        holds=worst <= limit and values[-1] > 0.3,
-        threshold=f"<= {limit:g} in all twelve cases, and > 0.3 where the score has the wrong sign",
-        unit="W1 to the target, worst of twelve cases",
-        baseline=values[-1],
+        figure=float(means[worst]),
+        holds=bool(means[worst] <= limit and means[-1] > 0.3),
+        threshold=f"mean of five seeds <= {limit:g} in all twelve cases, and > 0.3 where the score has the wrong sign",
+        unit="W1 to the target, mean over seeds of the worst of twelve cases",
+        baseline=float(means[-1]),
         baseline_name="score with the wrong sign, epsilon 0.5",
+        spread=float(spreads[worst]),
+        n_seeds=n_seeds,
         table=table,
-        note=f"Two independent samples of the target are {np.mean(floors):.3f} apart on average and at most {max(floors):.3f}.",
-        plot=_draw_ends(table, floors),
+        note=f"Two independent samples of the target are {np.mean(floors):.3f} apart on average and at most {max(floors):.3f}; "
+        f"the largest distance of any seed and case is {values[:-1].max():.3f}.",
+        plot=_draw_ends(table, floors, limit),
     )
 
 
-def _draw_ends(table: list[dict[str, Any]], floors: list[float]) -> Figure:
+def _draw_ends(table: list[dict[str, Any]], floors: list[float], limit: float) -> Figure:
     figure, axes = new_figure(1, 1, width=7)
     ax = axes[0, 0]
     names = [f"{path}\nγ: {gamma}" for path, gamma in FAMILIES]
     for i, (epsilon, marker) in enumerate(((0.0, "o"), (0.5, "s"), (5.0, "^"))):
-        values = [row["W1"] for row in table if row["epsilon"] == epsilon]
-        ax.plot(np.arange(len(names)) + 0.12 * (i - 1), values, marker, color=COLORS[i], label=f"ε = {epsilon:g}")
+        rows = [row for row in table if row["epsilon"] == epsilon]
+        ax.errorbar(
+            np.arange(len(names)) + 0.12 * (i - 1),
+            [row["W1"] for row in rows],
+            [row["spread"] for row in rows],
+            fmt=marker,
+            color=COLORS[i],
+            capsize=2,
+            label=f"ε = {epsilon:g}",
+        )
     ax.axhspan(0, max(floors), color="0.9", label="two true samples (10 draws)")
-    ax.axhline(0.1, color="black", linestyle="--", linewidth=1, label="threshold")
+    ax.axhline(limit, color="black", linestyle="--", linewidth=1, label="threshold of the mean")
     ax.set_xticks(np.arange(len(names)), names)
     ax.set_ylabel("W1 to the target")
     ax.set_ylim(0, None)
@@ -159,10 +189,13 @@ def log_kde(sample: Float[np.ndarray, "n 2"], points: Float[np.ndarray, "k 2"]) 
 
 
 def kde_divergence(
-    target: Float[np.ndarray, "n 2"], model: Float[np.ndarray, "m 2"], points: Float[np.ndarray, "k 2"]
+    log_target: Float[np.ndarray, " k"], model: Float[np.ndarray, "m 2"], points: Float[np.ndarray, "k 2"]
 ) -> float:
-    """KL divergence with a control variate, never negative: ``E[log r + 1 / r - 1]``, r the ratio of kernel density estimates."""
-    log_ratio = log_kde(target, points) - log_kde(model, points)
+    """KL divergence with a control variate, never negative: ``E[log r + 1 / r - 1]``, r the ratio of kernel density estimates.
+
+    `log_target` is that of a sample of the target at the points, from `log_kde`.
+    """
+    log_ratio = log_target - log_kde(model, points)
     return float((log_ratio + np.expm1(-log_ratio)).mean())
 
 
@@ -185,13 +218,14 @@ def learnt_divergences(
     ).fit(None, data)
     n = setting.n_samples
     truth, points, second = (mixture.sample(n, generator)[:, :2].numpy() for _ in range(3))
+    log_target = log_kde(truth, points)
     divergences = []
     for epsilon in setting.epsilons:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of large steps: the paper's own setting
             end = model.sample(n, epsilon=epsilon, n_steps=setting.n_steps, random_state=seed)
-        divergences.append(kde_divergence(truth, end[:, :2].astype(np.float64), points))
-    return [*divergences, kde_divergence(truth, second, points)]
+        divergences.append(kde_divergence(log_target, end[:, :2].astype(np.float64), points))
+    return [*divergences, kde_divergence(log_target, second, points)]
 
 
 @claim(
@@ -210,8 +244,11 @@ def some_noise_beats_the_ode(scale: Scale) -> Measurement:
     sets: tuple[tuple[str, ...], ...] = (("b", "s"), ("b", "eta"))
     if scale != "cpu":
         sets = (*sets, ("v", "s"), ("v", "eta"))
-    cases = [(learn, setting, seed, device) for learn in sets for seed in range(3)]
+    # The velocity of (b, eta) is that of (b, s) to the last bit: the same weights at first, and the same draws. So is its ODE.
+    noisy = replace(setting, epsilons=setting.epsilons[1:])
+    cases = [(learn, noisy if learn == ("b", "eta") else setting, seed, device) for learn in sets for seed in range(3)]
     values = side_by_side(learnt_divergences, cases, device)
+    values[3:6] = [[ode, *rest] for (ode, *_), rest in zip(values[:3], values[3:6])]
     # (set, seed, noise level); the last column is the floor.
     grid = np.array(values).reshape(len(sets), 3, -1)
     levels = setting.epsilons
@@ -222,9 +259,13 @@ def some_noise_beats_the_ode(scale: Scale) -> Measurement:
     ratio = float(means[0, middle].min() / means[0, 0])
     too_much = means[0, levels.index(8.0)] > means[0, middle].min()
     holds = bool(better >= 2 and ratio < 0.9 and too_much)
-    best = means[:, :-1].min(axis=1)
+    threshold = (
+        "(b, s): best of 0.5, 1, 2 below the ODE in >= 2 of 3 seeds, mean ratio < 0.9, and epsilon 8 above the best"
+    )
     if scale != "cpu":
-        holds = holds and best[0] < best[2] and best[1] < best[3] and best[1] < best[0] and best[3] < best[2]
+        best = means[:, :-1].min(axis=1)
+        holds = bool(holds and best[0] < best[2] and best[1] < best[3] and best[1] < best[0] and best[3] < best[2])
+        threshold += "; at the best epsilon b below v, beside s and beside eta, and eta below s, beside b and beside v"
     table = [
         {
             "learn": "+".join(learn),
@@ -238,7 +279,7 @@ def some_noise_beats_the_ode(scale: Scale) -> Measurement:
     return Measurement(
         figure=ratio,
         holds=holds,
-        threshold="(b, s): best of 0.5, 1, 2 below the ODE in >= 2 of 3 seeds, mean ratio < 0.9, and epsilon 8 above the best",
+        threshold=threshold,
         unit=f"KL of the best noise over KL of the ODE, (b, s), {setting.dim} dimensions",
         paper="figure only: a minimum at some epsilon > 0",
         baseline=float(means[0, 0]),
@@ -458,7 +499,7 @@ def latent_noise_removes_spurious_modes(scale: Scale) -> Measurement:
     At scale gpu also the checkerboard: the ODE with brownian gamma is no worse than with gamma 0, mean of 3 seeds.
     """
     grid = torch.linspace(-10, 10, 4001, dtype=torch.float64)[:, None]
-    table, holds = [], True
+    table, holds, threshold = [], True, "6/4/6, 4/4/3, 5/4/6 and 2/1/3 modes"
     for name, path, gamma, gamma_scale in MODE_PATHS:
         mixtures, _ = line_path(path, gamma, gamma_scale)
         counts = tuple(count_modes(mixtures.log_prob(grid, t).numpy()) for t in MODE_TIMES)
@@ -474,11 +515,12 @@ def latent_noise_removes_spurious_modes(scale: Scale) -> Measurement:
         }
         ratio = float(np.mean(errors["brownian"]) / np.mean(errors["zero"]))
         holds = holds and ratio <= 1.0
+        threshold += "; ratio of the checkerboard's errors <= 1"
         note += f" Checkerboard: error with brownian gamma over error with gamma 0 is {ratio:.3f}."
     return Measurement(
         figure=float(sum(table[-1][f"modes at t = {t:g}"] for t in MODE_TIMES)),  # type: ignore[misc]
         holds=bool(holds),
-        threshold="6/4/6, 4/4/3, 5/4/6 and 2/1/3 modes",
+        threshold=threshold,
         unit="modes at three times, encoding-decoding",
         paper="figure only",
         baseline=float(sum(table[0][f"modes at t = {t:g}"] for t in MODE_TIMES)),  # type: ignore[misc]
@@ -510,22 +552,25 @@ def _draw_modes() -> Figure:
     "interpolants",
     5,
     says="Antithetic pairs bound the variance of the score's loss, which is unbounded at the ends without them.",
-    source="Section 4, antithetic sampling",
+    source="Antithetic sampling of the losses",
     quick=True,
 )
 def antithetic_pairs_bound_the_variance(scale: Scale) -> Measurement:
     """Variance of one term over that of a pair: 5000 +- 10 % at 1e-4 from the ends and 2 +- 5 % in the middle, exact score."""
     n = 2_000_000
     generator = torch.Generator().manual_seed(0)
+    interpolant, learn = make_interpolant("linear"), ("s",)
     table = []
     for t in (1e-4, 0.5, 1 - 1e-4):
-        gamma = math.sqrt(t * (1 - t))
-        x0, x1, z = (torch.randn(n, dtype=torch.float64, generator=generator) for _ in range(3))
-        mean, variance = (1 - t) * x0 + t * x1, (1 - t) ** 2 + t**2 + gamma**2
-        single = z / gamma * -(mean + gamma * z) / variance
-        pair = (single - z / gamma * -(mean - gamma * z) / variance) / 2
-        values = float(single.var()), float(pair.var())
-        expected = 1 + ((1 - t) ** 2 + t**2) / (2 * gamma**2)
+        x0, x1, z = (torch.randn(n, 1, dtype=torch.float64, generator=generator) for _ in range(3))
+        times = torch.full((n,), t, dtype=torch.float64)
+        antithetic = needs_antithetic(interpolant, learn)
+        times, x, *parts = draw_pairs(interpolant, times, x0, x1, z, antithetic)
+        # The term of the loss that is singular at the ends, at the exact score; the other signs of z are the second half.
+        score = -x / ((1 - t) ** 2 + t**2 + t * (1 - t))
+        first, second = (field_targets(interpolant, learn, times, *parts)["s"] * score).reshape(-1, n)
+        values = float(first.var()), float(((first + second) / 2).var())
+        expected = 1 + ((1 - t) ** 2 + t**2) / (2 * t * (1 - t))
         table.append(
             {"t": t, "single": values[0], "pair": values[1], "ratio": values[0] / values[1], "exact_ratio": expected}
         )

@@ -42,6 +42,7 @@ from semigroup.densities.interpolants.losses import (
     field_targets,
     implicit_score_loss,
     interpolant_loss,
+    needs_antithetic,
     regression_loss,
 )
 from semigroup.densities.interpolants.paths import (
@@ -124,6 +125,7 @@ __all__ = [
     "interpolant_loss",
     "likelihood_bound",
     "make_interpolant",
+    "needs_antithetic",
     "ode_log_likelihood",
     "regression_loss",
     "reverse_sde_paths",
