@@ -119,6 +119,23 @@ def test_adaptive_solver_never_leaves_the_interval(times):
     assert 1 - 1e-12 < max(visited) <= 1
 
 
+@pytest.mark.parametrize("whose", ["start", "drift"])
+def test_gradients_through_the_adaptive_solver_are_those_of_finite_differences(whose):
+    """Of a drift that depends on time, where a step whose size had a gradient of its own would leave a wrong one."""
+
+    def end(value):
+        x0 = value if whose == "start" else torch.full_like(value, 0.3)
+        slope = 1.0 if whose == "start" else value
+        path = solve_ode(lambda x, t: -(x**3) + slope * torch.sin(3 * x) * t, x0, [1.0, 0.0], keep="last")
+        return path[:, 0].sum()
+
+    value = torch.full((1, 1), 0.3 if whose == "start" else 1.0, dtype=F64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(end(value), value)
+    with torch.no_grad():
+        difference = (end(value + 1e-3) - end(value - 1e-3)) / 2e-3
+    assert gradient.item() == pytest.approx(difference.item(), rel=2e-3)
+
+
 def field(x):
     return torch.stack([x[:, 0] ** 2 * x[:, 1], torch.sin(x[:, 1]) + x[:, 0], x[:, 2] ** 3], dim=1)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -373,6 +373,15 @@ def _shock(x: Tensor, noise: Noise, t: float, step: float, generator: torch.Gene
     return size * math.sqrt(abs(step)) * torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
 
 
+def _detached_norm(parts: tuple[Tensor, ...]) -> Tensor:
+    """torchdiffeq's norm, without its gradient.
+
+    torchdiffeq would differentiate its automatic first step, but not the drift by the time that the step leads to, which is a
+    number here; a gradient has to take the steps as given.
+    """
+    return max(part.detach().abs().square().mean().sqrt() for part in parts)
+
+
 def _adaptive(
     rates: Callable[[Tensor, tuple[Tensor, ...]], tuple[Tensor, ...]],
     state: tuple[Tensor, ...],
@@ -389,7 +398,8 @@ def _adaptive(
     low, high = min(times), max(times)
     inside = sorted((stop for stop in stops if low < stop < high), reverse=times[0] > times[-1])
     # Without a step's end there, the method would run past the last time, where the drift may not be defined, and interpolate.
-    options = {"step_t": grid[-1:]} | ({"jump_t": grid.new_tensor(inside)} if inside else {})
+    options: dict[str, Any] = {"step_t": grid[-1:]} | ({"jump_t": grid.new_tensor(inside)} if inside else {})
+    options["norm"] = _detached_norm
     try:
         path = odeint(rates, state, grid, method=method, rtol=rtol, atol=atol, options=options)
     except AssertionError as error:
