@@ -34,6 +34,14 @@ def test_noise_is_isotropic_with_its_standard_deviation(make):
     np.testing.assert_allclose(np.cov(gaps.T), 0.09 * np.eye(12), atol=0.01)
 
 
+def test_an_integer_that_made_the_frame_makes_other_points():
+    law = tilted_sphere(20, random_state=5)
+    of_the_frame = np.random.default_rng(5).standard_normal((20, 3)) + np.array([0.7, 0, 0])
+    of_the_frame /= np.linalg.norm(of_the_frame, axis=1, keepdims=True)
+    assert np.linalg.norm(law.sample(20, 5) @ law.frame - of_the_frame, axis=1).max() > 0.1
+    np.testing.assert_allclose(law.sample(20, np.random.default_rng(5)) @ law.frame, of_the_frame, atol=1e-12)
+
+
 def test_line_mixture_has_the_stated_mean_and_variance():
     u = line_mixture(10).sample(100_000, 0) @ line_mixture(10).frame
     assert u.mean() == pytest.approx(-0.4, abs=0.015)

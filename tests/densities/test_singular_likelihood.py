@@ -382,6 +382,19 @@ def test_codes_lead_back_to_their_points(model, line):
     assert np.corrcoef(exact.transform(line)[:, 0], codes[:, 0])[0, 1] > 0.99
 
 
+def test_initial_weights_noise_and_judging_draw_from_streams_of_their_own(line, monkeypatch):
+    seeds = []
+
+    def spy(seed, *device):
+        seeds.append(seed)
+        return generator(seed % 2**31)
+
+    monkeypatch.setattr(module, "torch_generator", spy)
+    PerturbedGenerator(n_latent=1, noise="once", **{**SMALL, "n_steps": 1}).fit_path(line, [0.1])
+    drawn = [seed for seed in seeds if seed]  # the model that takes over a network builds one from seed 0 first
+    assert len(drawn) == len(set(drawn)) == 3
+
+
 def test_best_bound_of_the_restarts_stays(line):
     fitted = PerturbedGenerator(n_latent=1, perturbation=0.1, **{**SMALL, "n_restarts": 3, "n_steps": 60}).fit(line)
     assert fitted.restart_bounds_.shape == (3,)
@@ -432,6 +445,12 @@ def test_same_seed_gives_the_same_model_and_another_seed_another(line):
     other = PerturbedGenerator(n_latent=1, perturbation=0.1, **{**options, "random_state": 1}).fit(line)
     np.testing.assert_array_equal(first.sample(10), second.sample(10))
     assert np.abs(first.sample(10, random_state=5) - other.sample(10, random_state=5)).max() > 1e-3
+
+
+def test_samples_far_from_the_origin_keep_their_digits(line):
+    far = PerturbedGenerator(n_latent=1, perturbation=0.1, **{**SMALL, "n_steps": 50}).fit(line + 1e7)
+    near = PerturbedGenerator(n_latent=1, perturbation=0.1, **{**SMALL, "n_steps": 50}).fit(line)
+    np.testing.assert_allclose(far.sample(50) - 1e7, near.sample(50), atol=1e-3)
 
 
 def test_torch_in_torch_out(model, line):

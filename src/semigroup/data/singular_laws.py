@@ -6,6 +6,7 @@ Each is ``x = A g(w)`` with simple randomness w, a map g to a few coordinates, a
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -57,7 +58,9 @@ class SingularLaw:
             Standard deviation of Gaussian noise on each coordinate of the space; with it the law is not singular.
         """
         n, noise = check_integer(n, "n", minimum=1), check_number(noise, "noise", minimum=0)
-        rng = numpy_generator(random_state)
+        # A law and its points are often given the same integer, which must not make the points out of the frame's numbers.
+        own = isinstance(random_state, numbers.Integral)
+        rng = np.random.default_rng([random_state, 1]) if own else numpy_generator(random_state)
         points = self.draw(n, rng) @ self.frame.T
         return points + noise * rng.standard_normal(points.shape) if noise else points
 

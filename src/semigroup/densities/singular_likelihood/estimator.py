@@ -46,6 +46,8 @@ EM_RATE = 0.1
 MOST_JUDGED = 2000
 # Intermediate results of inference are cut into blocks of rows of about this many numbers (64 MB in float32).
 BLOCK_SIZE = 2**24
+# What a fit's seed goes up by where another stream than that of the initial weights is wanted.
+KEPT_NOISE, JUDGING = 1, 2
 # Above this dimension Wasserstein distances of samples favour blur.
 HIGH_DIMENSION = 50
 
@@ -391,7 +393,7 @@ class PerturbedGenerator(Estimator):
         bound = Bound(network, self.estimator, self.n_importance, self._n_nodes())
         kept: Tensor | None = None
         if self.noise == "once":
-            kept = torch.randn(x.shape, generator=torch_generator(seed, device), device=device)
+            kept = torch.randn(x.shape, generator=torch_generator(seed + KEPT_NOISE, device), device=device)
 
         def loss(module: nn.Module, step: int, generator: torch.Generator) -> Tensor:
             chosen = torch.randint(n, (len(added), self.batch_size), generator=generator, device=x.device)
@@ -456,7 +458,7 @@ class PerturbedGenerator(Estimator):
         self, bound: Bound, x: Float[Tensor, "n dim"], added: Float[Tensor, " member"], seed: int
     ) -> Float[np.ndarray, " member"]:
         """Mean bound of each member on the same noisy rows."""
-        generator = torch_generator(seed, x.device)
+        generator = torch_generator(seed + JUDGING, x.device)
         rows = x[torch.randperm(len(x), generator=generator, device=x.device)[:MOST_JUDGED]]
         noise = torch.randn(rows.shape, generator=generator, device=x.device)
         total = torch.zeros_like(added)
@@ -487,7 +489,9 @@ class PerturbedGenerator(Estimator):
         check_is_fitted(self, "center_")
         n_samples = check_integer(n_samples, "n_samples", minimum=1)
         generator = torch_generator(self.random_state if random_state is None else random_state)
-        samples = self.inverse_transform(torch.randn(n_samples, self.n_latent, generator=generator)).double().numpy()
+        # Of codes in double precision the points come in it too: single precision would round them far from the origin.
+        codes = torch.randn(n_samples, self.n_latent, generator=generator).double()
+        samples = self.inverse_transform(codes).numpy()
         if with_noise:
             samples += self.sigma_ * torch.randn(samples.shape, generator=generator, dtype=torch.float64).numpy()
         return samples
