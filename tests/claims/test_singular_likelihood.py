@@ -40,6 +40,25 @@ def test_every_claim_runs_at_a_tiny_size_and_untrained_networks_do_not_pass_for_
         assert measurement.holds is False
 
 
+def test_no_stream_of_a_seed_is_that_of_the_frames():
+    first = [np.random.default_rng(0).random(), *(claims.rng(0, stream).random() for stream in range(4))]
+    assert len(set(first)) == 5
+
+
+def test_the_sphere_is_trained_for_longer_once_more(tiny):
+    steps, made_up = [], made_up_paths([0.5, 0.2, 0.3])
+
+    def paths(settings, levels, size, two_step=False):
+        steps.append((tuple(setting.law for setting in settings), size.n_steps))
+        return made_up(settings, levels, size, two_step)
+
+    tiny.setattr(claims, "paths", paths)
+    measurement = claims.perturbation_repairs_maximum_likelihood("cpu")
+    assert steps == [(("mix1", "mix2", "sphere"), 3), (("sphere",), 8)]
+    assert [row["law"] for row in measurement.table[-3:]] == ["sphere, 8 steps"] * 3
+    assert "On the sphere after 8 it is 0.5 and W1 0.500, against 0.200" in measurement.note
+
+
 @pytest.mark.parametrize(
     ("function", "good", "bad"),
     [

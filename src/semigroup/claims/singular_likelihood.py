@@ -45,6 +45,7 @@ class Setting:
     law: str
     estimator: Literal["iwae", "vae"]
     n_restarts: int = 1
+    learning_rate: float = 2e-3
 
     def make(self, dim: int | None = None) -> SingularLaw:
         """The law, in a space of the usual or another dimension."""
@@ -82,6 +83,7 @@ def generator(setting: Setting, law: SingularLaw, size: Size, seed: int) -> Pert
         n_latent=law.n_latent,
         estimator=setting.estimator,
         n_restarts=setting.n_restarts,
+        learning_rate=setting.learning_rate,
         n_steps=size.n_steps,
         device=size.device,
         random_state=seed,
@@ -90,7 +92,8 @@ def generator(setting: Setting, law: SingularLaw, size: Size, seed: int) -> Pert
 
 def rng(seed: int, stream: int) -> np.random.Generator:
     """Independent streams of a seed: training rows, fresh rows, the floor's rows."""
-    return np.random.default_rng([seed, stream])
+    # numpy takes [seed, 0] for seed, which is where the frames of the laws and the estimators draw from.
+    return np.random.default_rng([seed, stream, 1])
 
 
 def path_of(
@@ -186,6 +189,9 @@ def _draw_paths(found: dict[str, dict[str, np.ndarray]], levels: tuple[float, ..
 
 # --- 1: the repair -------------------------------------------------------------------------------------------------
 
+# How much longer the sphere is trained for once more.
+LONGER = 8 / 3
+
 
 @claim(
     "singular-likelihood",
@@ -200,6 +206,8 @@ def perturbation_repairs_maximum_likelihood(scale: Scale) -> Measurement:
     """
     size, levels = size_of(scale), (0.0, 0.05, 0.1)
     found = paths((MIX1, MIX2, SPHERE), levels, size, two_step=True)
+    longer = replace(size, n_steps=round(LONGER * size.n_steps))
+    late = paths((SPHERE,), levels, longer)["sphere"]
     ratios, two_step = {}, {}
     for law, runs in found.items():
         w1 = runs["w1"].mean(axis=0)
@@ -218,6 +226,9 @@ def perturbation_repairs_maximum_likelihood(scale: Scale) -> Measurement:
         }
         for law, runs in found.items()
     ]
+    rows += path_table({f"sphere, {longer.n_steps} steps": late}, levels)
+    late_w1 = late["w1"].mean(axis=0)
+    reached = ", ".join(f"{law} {runs['sigma'][:, 0].mean():.2g}" for law, runs in found.items())
     said = ", ".join(f"{law} {ratio:.2f}" for law, ratio in ratios.items())
     also = ", ".join(f"{law} {ratio:.2f}" for law, ratio in two_step.items())
     return Measurement(
@@ -231,9 +242,10 @@ def perturbation_repairs_maximum_likelihood(scale: Scale) -> Measurement:
         spread=float((runs["w1"][:, 0] / runs["w1"][:, best]).std(ddof=1)),
         n_seeds=size.n_seeds,
         table=rows,
-        note=f"Ratios: {said}; of the two-step repair, a Gaussian mixture on the codes of the plain model, {also}. A generator "
-        "of the sphere has to bend to reach the points at all, and then spreads them in nearly the right way; sigma stays larger "
-        "there. On the flat laws a linear map reaches every point, and plain likelihood stops at it.",
+        note=f"Ratios: {said}; of the two-step repair, a Gaussian mixture on the codes of the plain model, {also}. Without "
+        f"perturbation the likelihood has no maximum, and its figures belong to a number of steps: sigma is {reached} after "
+        f"{size.n_steps}. On the sphere after {longer.n_steps} it is {late['sigma'][:, 0].mean():.2g} and W1 {late_w1[0]:.3f}, "
+        f"against {late_w1[1:].min():.3f} at the better perturbation: a ratio of {late_w1[0] / late_w1[1:].min():.2f}.",
         plot=_draw_paths(found, levels, key="w1", label="W1 (units of the data)"),
     )
 
@@ -264,7 +276,7 @@ def best_perturbation_lies_inside(scale: Scale) -> Measurement:
         holds=figure >= 1.25,
         threshold="W1 at 0, 0.2 and 0.4 each >= 1.25 times the best level's, on mix1 and mix2",
         unit=f"least ratio of W1 to the best level's (on {worst})",
-        paper="the rate eps_n + sigma has its least value inside",
+        paper="the rate eps_n + sigma has its least value inside, for generators of finite smoothness",
         baseline=float(ratios[worst][0]),
         baseline_name="the same ratio without perturbation",
         n_seeds=size.n_seeds,
@@ -347,10 +359,9 @@ def learnt_noise_is_calibrated(scale: Scale) -> Measurement:
     """Mean of sigma / sqrt(sigma_*^2 + perturbation^2) within 0.08 of 1 in each case, over three laws; fixed before."""
     size = size_of(scale)
     if scale == "cpu":
-        size = replace(
-            size, n_seeds=min(3, size.n_seeds), n_steps=min(600, size.n_steps)
-        )  # quick enough for every tour
-    settings = tuple(Setting(law, "vae") for law in ("mix1", "mix2", "sphere"))
+        # Quick enough for every tour.
+        size = replace(size, n_seeds=min(2, size.n_seeds), n_steps=min(500, size.n_steps))
+    settings = tuple(Setting(law, "vae", learning_rate=5e-3) for law in ("mix1", "mix2", "sphere"))
     n_seeds = size.n_seeds
     cases = [(s, noise, size, seed) for s in settings for noise in (0.0, 0.1) for seed in range(n_seeds)]
     runs = side_by_side(learnt_noise, cases, size.device)
@@ -391,7 +402,8 @@ def learnt_noise_is_calibrated(scale: Scale) -> Measurement:
         spread=worst["spread"],
         n_seeds=n_seeds,
         table=table,
-        note="Variational autoencoders (K = 1). Of data with noise 0.1 of their own the total at perturbation 0.1 is 0.141.",
+        note=f"Variational autoencoders (K = 1), {size.n_steps} steps at a rate of 5e-3. Of data with noise 0.1 of their own the "
+        "total at perturbation 0.1 is 0.141.",
         plot=figure,
     )
 
