@@ -565,10 +565,10 @@ def antithetic_pairs_bound_the_variance(scale: Scale) -> Measurement:
         x0, x1, z = (torch.randn(n, 1, dtype=torch.float64, generator=generator) for _ in range(3))
         times = torch.full((n,), t, dtype=torch.float64)
         antithetic = needs_antithetic(interpolant, learn)
-        times, x, *parts = draw_pairs(interpolant, times, x0, x1, z, antithetic)
+        times, x, x0, x1, noise = draw_pairs(interpolant, times, x0, x1, z, antithetic)
         # The term of the loss that is singular at the ends, at the exact score; the other signs of z are the second half.
         score = -x / ((1 - t) ** 2 + t**2 + t * (1 - t))
-        first, second = (field_targets(interpolant, learn, times, *parts)["s"] * score).reshape(-1, n)
+        first, second = (field_targets(interpolant, learn, times, x0, x1, noise)["s"] * score).reshape(-1, n)
         values = float(first.var()), float(((first + second) / 2).var())
         expected = 1 + ((1 - t) ** 2 + t**2) / (2 * t * (1 - t))
         table.append(

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from sklearn.decomposition import PCA
 
-from semigroup.base import numpy_generator
+from semigroup.base import numpy_generator, torch_generator
 from semigroup.data.files import read_array, read_arrays
 from semigroup.data.flow_examples import checkerboard
 from semigroup.densities import StochasticInterpolant, energy_distance
@@ -21,6 +21,8 @@ from semigroup.report.figures import COLORS, new_figure
 
 __all__ = ["Samples", "perform", "read"]
 
+# A tenth is held out, and an energy distance between halves of that takes two rows each.
+MIN_ROWS = 40
 # Energy distances cost the square of the rows.
 MAX_ROWS = 2000
 # Rows are evaluated with the exact divergence, one derivative a column, up to this many columns.
@@ -67,20 +69,25 @@ def _rows(source: str, rows: np.ndarray) -> np.ndarray:
         )
     if not np.isfinite(rows).all():
         raise ValueError(f"{source}: holds NaN or infinity")
-    if len(rows) < 20:
-        raise ValueError(f"{source}: a sample needs at least 20 rows, got {len(rows)}")
+    if len(rows) < MIN_ROWS:
+        raise ValueError(f"{source}: a sample needs at least {MIN_ROWS} rows, got {len(rows)}")
     if rows.ndim == 2:
         return rows.astype(np.float64)
     images = rows[:, None] if rows.ndim == 3 else rows
     if images.shape[2] != images.shape[3]:
         raise ValueError(f"{source}: images must be square, got shape {rows.shape}")
-    return images / 127.5 - 1 if rows.dtype == np.uint8 else images.astype(np.float64)
+    whole = rows.dtype.kind in "iu" and rows.min() >= 0 and rows.max() <= 255
+    return images / 127.5 - 1 if whole else images.astype(np.float64)
 
 
 def perform(estimator: StochasticInterpolant, data: Samples, context: Context) -> Outcome:
     """Fit on nine tenths of the rows, sample, and judge by the last tenth."""
     rng = numpy_generator(estimator.random_state)
     paired = estimator.coupling == "paired"
+    if paired and data.start is not None and len(data.start) != len(data.end):
+        raise ValueError(
+            f"coupling='paired' needs two samples of as many rows, got {len(data.start)} and {len(data.end)}"
+        )
     order = rng.permutation(len(data.end))
     training, held_out = np.split(order, [int(0.9 * len(order))])
     start_rows = held_start = None
@@ -99,11 +106,13 @@ def perform(estimator: StochasticInterpolant, data: Samples, context: Context) -
     seconds = time.perf_counter() - began
     target = data.end[held_out]
     n = min(len(target), MAX_ROWS) if target.ndim == 4 else 5000
-
     if held_start is None:
-        starts = estimator.base_.sample(n, estimator._generator(None)).cpu().numpy()
+        # On the path "mirror" they are rows of the sample itself.
+        names = (data.names[0] if estimator.base_.rows is None else data.names[1], data.names[1])
+        starts = estimator.base_.sample(n, torch_generator(rng)).cpu().numpy()
     else:
-        starts = held_start[rng.integers(len(held_start), size=n)]
+        names = data.names
+        starts = held_start[rng.permutation(len(held_start))[:n]]
     noise = _shown_noise(estimator, data.end)
     drawn = {"ODE": estimator.transport(starts, epsilon=0.0)}
     if noise > 0:
@@ -130,13 +139,13 @@ def perform(estimator: StochasticInterpolant, data: Samples, context: Context) -
         arrays["log_likelihood_held_out"] = estimator.score_samples(target[: MAX_ROWS // 2], n_probes=n_probes)
         metrics["log_likelihood_held_out_nats"] = float(arrays["log_likelihood_held_out"].mean())
     pictures = {
-        "samples": _draw_images(drawn, target, data.names)
+        "samples": _draw_images(drawn, target, names)
         if target.ndim == 4
-        else _draw_rows(estimator, data, drawn, starts, truth)
+        else _draw_rows(estimator, names, drawn, starts, truth)
     }
     pictures["training"] = _draw_training(estimator)
     summary = (
-        f"From '{data.names[0]}' to '{data.names[1]}' in {seconds:.0f} s of training. The ODE's samples are at energy distance "
+        f"From '{names[0]}' to '{names[1]}' in {seconds:.0f} s of training. The ODE's samples are at energy distance "
         f"{metrics['energy_distance_ode']:.3f} of held-out rows, from {metrics['energy_distance_start']:.2f} at the start"
     )
     summary += f"; those of the SDE at {metrics['energy_distance_sde']:.3f}." if noise > 0 else "."
@@ -146,10 +155,14 @@ def perform(estimator: StochasticInterpolant, data: Samples, context: Context) -
 
 
 def _shown_noise(estimator: StochasticInterpolant, end: np.ndarray) -> float:
-    """The estimator's noise level; where it is zero, a tenth of the data's variance is shown beside the ODE."""
-    if not estimator.fields_.has_score:
+    """The estimator's noise level; where it is zero, a tenth of the variance of the data or the noise is shown beside the ODE.
+
+    The lesser of the two: gamma has a unit of its own, and stronger noise would need more steps than were asked for.
+    """
+    fields = estimator.fields_
+    if not fields.has_score:
         return 0.0
-    return estimator.epsilon or float(0.1 * end.var(axis=0).mean())
+    return estimator.epsilon or 0.1 * min(float(end.var(axis=0).mean()), fields.noise_scale)
 
 
 def _distance(X: np.ndarray, Y: np.ndarray, rng: np.random.Generator) -> float:
@@ -182,15 +195,15 @@ def _draw_images(drawn: dict[str, np.ndarray], target: np.ndarray, names: tuple[
 
 def _draw_rows(
     estimator: StochasticInterpolant,
-    data: Samples,
+    names: tuple[str, str],
     drawn: dict[str, np.ndarray],
     starts: np.ndarray,
     truth: np.ndarray,
 ) -> Picture:
     """Paths, and the densities of held-out rows and samples in the plane of the two main axes."""
-    panels = {f"{data.names[1]} (held out)": truth, **drawn}
+    panels = {f"{names[1]} (held out)": truth, **drawn}
     if truth.shape[1] == 1:
-        return _draw_line(panels, data.names)
+        return _draw_line(panels, names)
     figure, axes = new_figure(1, 1 + len(panels), width=3.5 * (1 + len(panels)), height=3.7)
     plane = PCA(2).fit(truth) if truth.shape[1] > 2 else None
     word = "principal axis" if plane else "column"
@@ -209,7 +222,7 @@ def _draw_rows(
         ax.plot(*project(path).T, color="0.45", linewidth=0.8)
         ax.plot(*project(path[:1]).T, "o", color=COLORS[0], markersize=3)
         ax.plot(*project(path[-1:]).T, "s", color=COLORS[1], markersize=3)
-    ax.plot([], [], "o", color=COLORS[0], markersize=4, label=data.names[0])
+    ax.plot([], [], "o", color=COLORS[0], markersize=4, label=names[0])
     ax.plot([], [], "s", color=COLORS[1], markersize=4, label="end")
     ax.legend(loc="upper right", fontsize=8)
     ax.set_title("Paths of the ODE")
@@ -229,7 +242,7 @@ def _draw_rows(
     axes[0, 0].set_ylabel(f"{word} 2")
     return Picture(
         figure,
-        f"Paths of the probability flow from '{data.names[0]}' to '{data.names[1]}', and densities of rows that were kept "
+        f"Paths of the probability flow from '{names[0]}' to '{names[1]}', and densities of rows that were kept "
         "out and of the model's samples, on one scale of colour.",
     )
 

@@ -37,9 +37,11 @@ from semigroup.densities.interpolants.diffusive import DiffusiveInterpolant
 from semigroup.densities.interpolants.estimator import StochasticInterpolant
 from semigroup.densities.interpolants.losses import (
     FieldNetwork,
+    FieldNetworks,
     OneSidedNetwork,
     draw_pairs,
     field_targets,
+    fields_loss,
     implicit_score_loss,
     interpolant_loss,
     needs_antithetic,
@@ -94,6 +96,7 @@ __all__ = [
     "EncodingDecoding",
     "ExactFields",
     "FieldNetwork",
+    "FieldNetworks",
     "Fields",
     "Gamma",
     "GaussianBridge",
@@ -120,6 +123,7 @@ __all__ = [
     "draw_pairs",
     "feynman_kac_paths",
     "field_targets",
+    "fields_loss",
     "gaussian_bridge",
     "implicit_score_loss",
     "interpolant_loss",

@@ -40,7 +40,15 @@ class Base:
 
     @property
     def has_density(self) -> bool:
-        return self.rows is None
+        return self.rows is None and not self.is_singular
+
+    @property
+    def is_singular(self) -> bool:
+        """Whether a component of the mixture has no density, as an atom has none."""
+        if self.mixture is None:
+            return False
+        variances = torch.linalg.eigvalsh(self.mixture.covariances)
+        return bool((variances[:, 0] <= 1e-12 * variances[:, -1]).any())
 
     def to(self, device: torch.device | str) -> Base:
         """The same with its rows on a device."""
@@ -65,12 +73,16 @@ class Base:
         Raises
         ------
         ValueError
-            If all that is known of the base is a sample.
+            If all that is known of the base is a sample, or it is a mixture with a singular covariance.
         """
         if self.rows is not None:
             raise ValueError(
                 "a likelihood needs a base whose density is known, and this one is a sample: fit with X0=None (the standard "
                 "Gaussian) or X0=GaussianMixture(...) on a path that is not 'mirror'"
+            )
+        if self.is_singular:
+            raise ValueError(
+                "a likelihood needs a base that has a density, and the mixture X0 has a singular covariance"
             )
         if self.mixture is not None:
             return self.mixture.log_prob(x.double().cpu()).to(x)

@@ -35,7 +35,7 @@ from semigroup.base import (
     seed_from,
     torch_generator,
 )
-from semigroup.densities.interpolants.losses import regression_loss
+from semigroup.densities.interpolants.losses import check_widths, regression_loss
 from semigroup.densities.interpolants.paths import Brownian, Gamma, LinearInterpolant, along
 from semigroup.nn.mlp import MLP
 from semigroup.sde import heun
@@ -183,7 +183,7 @@ class MaxMinBridge(Estimator):
     hidden : tuple of int
         Widths of the perceptrons.
     batch_size, max_steps : int
-        max_steps counts the steps on the drift.
+        max_steps counts the steps on both, of which every (descent_steps + 1)-th is on the interpolant.
     learning_rate : float
         Of the drift; falls to zero by a quarter of a cosine.
     path_learning_rate : float
@@ -198,6 +198,7 @@ class MaxMinBridge(Estimator):
     networks_ : ModuleDict
         "drift", and "path".
     losses_ : array, shape (max_steps,)
+        J at each step, by its batch; it tends to ``-int E|u|^2 dt / 2``.
     shift_, scale_ : array, shape (dim,), float
         Centre and unit of both samples.
     n_features_in_ : int
@@ -269,7 +270,11 @@ class MaxMinBridge(Estimator):
         ------
         ValueError, TypeError
             If an argument is out of its range, shapes do not match, or a value is NaN or infinite.
+        RuntimeError
+            Under several processes: descent and ascent take turns over the parameters, which their wrapper does not allow.
         """
+        if (n_processes := _n_processes()) > 1:
+            raise RuntimeError(f"MaxMinBridge trains in one process, and was started in {n_processes}")
         check_number(self.epsilon, "epsilon", above=0)
         check_number(self.gamma_scale, "gamma_scale", above=0)
         check_choice(self.form, "form", ("network", "sine"))
@@ -279,23 +284,26 @@ class MaxMinBridge(Estimator):
         check_number(self.path_learning_rate, "path_learning_rate", above=0)
         check_number(self.t_min, "t_min", above=0, below=1)
         check_number(self.t_max, "t_max", above=self.t_min, below=1)
+        check_widths(self.hidden)
         source = check_array(X0, "X0", ndim=2, min_rows=2)
         target = check_array(X1, "X1", ndim=2, min_rows=2, n_columns=source.shape[1])
         both = np.concatenate([source, target])
-        self.shift_, self.scale_ = both.mean(axis=0), float(both.std(axis=0).mean()) or 1.0
-        self.n_features_in_ = source.shape[1]
-        x0, x1 = (torch.from_numpy((rows - self.shift_) / self.scale_).float() for rows in (source, target))
+        shift, scale = both.mean(axis=0), float(both.std(axis=0).mean()) or 1.0
+        x0, x1 = (torch.from_numpy((rows - shift) / scale).float() for rows in (source, target))
         rng = numpy_generator(self.random_state)
-        networks = self._new_networks(seed_from(rng))
-        gamma, epsilon = Brownian(self.gamma_scale / self.scale_**2), self.epsilon / self.scale_**2
+        networks = self._new_networks(source.shape[1], seed_from(rng))
+        gamma, epsilon = Brownian(self.gamma_scale / scale**2), self.epsilon / scale**2
         drift, path = networks["drift"], networks["path"]
         groups = [
             {"params": list(drift.parameters()), "lr": self.learning_rate},
             {"params": list(path.parameters()), "lr": self.path_learning_rate},
         ]
 
+        def ascends(step: Any) -> Any:
+            return step % (self.descent_steps + 1) == self.descent_steps
+
         def loss(_: nn.Module, step: int, generator: torch.Generator) -> Tensor:
-            ascend = step % (self.descent_steps + 1) == self.descent_steps
+            ascend = ascends(step)
             drift.requires_grad_(not ascend)
             path.requires_grad_(ascend)
             start = x0[torch.randint(len(x0), (self.batch_size,), generator=generator)]
@@ -318,8 +326,11 @@ class MaxMinBridge(Estimator):
             description="max-min bridge",
             progress=progress,
         )
+        # Only now, so that a fit that fails leaves the last one whole.
+        self.shift_, self.scale_, self.n_features_in_ = shift, scale, source.shape[1]
         self.networks_ = networks.requires_grad_(False)
-        self.losses_ = np.abs(result.losses)
+        losses = np.asarray(result.losses)
+        self.losses_ = np.where(ascends(np.arange(len(losses))), -losses, losses)
         return self
 
     @property
@@ -385,8 +396,7 @@ class MaxMinBridge(Estimator):
         rows = check_array(value, name, ndim=2, n_columns=self.n_features_in_)
         return torch.from_numpy((rows - self.shift_) / self.scale_).float()
 
-    def _new_networks(self, seed: int) -> nn.ModuleDict:
-        dim = self.n_features_in_
+    def _new_networks(self, dim: int, seed: int) -> nn.ModuleDict:
         with seeded(seed):
             drift = MLP(dim, dim, self.hidden, time="concatenate")
             path = _SineModule(self.n_terms) if self.form == "sine" else _NetworkPath(dim, self.hidden)
@@ -399,9 +409,16 @@ class MaxMinBridge(Estimator):
     def _set_state(self, state: dict[str, Any]) -> None:
         weights = {name.removeprefix("networks."): v for name, v in state.items() if name.startswith("networks.")}
         super()._set_state({name: value for name, value in state.items() if not name.startswith("networks.")})
-        self.networks_ = self._new_networks(0)
+        self.networks_ = self._new_networks(self.n_features_in_, 0)
         self.networks_.load_state_dict(weights)
         self.networks_.requires_grad_(False)
+
+
+def _n_processes() -> int:
+    """How many processes train together, also before the first training has joined them."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_world_size()
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def bridge_objective(

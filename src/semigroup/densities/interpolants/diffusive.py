@@ -24,7 +24,7 @@ from semigroup.base import (
     seed_from,
     torch_generator,
 )
-from semigroup.densities.interpolants.losses import regression_loss
+from semigroup.densities.interpolants.losses import check_widths, regression_loss
 from semigroup.densities.interpolants.paths import DiffusivePath, along
 from semigroup.nn.mlp import MLP
 from semigroup.sde import heun
@@ -132,17 +132,17 @@ class DiffusiveInterpolant(Estimator):
         check_number(self.learning_rate, "learning_rate", above=0)
         check_number(self.t_max, "t_max", above=0, below=1)
         check_integer(self.sampling_steps, "sampling_steps", minimum=1)
+        check_widths(self.hidden)
         source = check_array(X0, "X0", ndim=2, min_rows=2)
         target = check_array(X1, "X1", ndim=2, min_rows=2, n_columns=source.shape[1])
         if self.coupling == "paired" and len(source) != len(target):
             raise ValueError(f"X1 must have as many rows as X0 for coupling='paired', {len(source)}, got {len(target)}")
         both = np.concatenate([source, target])
-        self.shift_, self.scale_ = both.mean(axis=0), float(both.std(axis=0).mean()) or 1.0
-        self.n_features_in_ = source.shape[1]
-        x0, x1 = (torch.from_numpy((rows - self.shift_) / self.scale_).float() for rows in (source, target))
-        path = DiffusivePath(self.noise / self.scale_**2)
+        shift, scale = both.mean(axis=0), float(both.std(axis=0).mean()) or 1.0
+        x0, x1 = (torch.from_numpy((rows - shift) / scale).float() for rows in (source, target))
+        path = DiffusivePath(self.noise / scale**2)
         rng = numpy_generator(self.random_state)
-        network = self._new_network(seed_from(rng))
+        network = self._new_network(source.shape[1], seed_from(rng))
 
         def loss(network: nn.Module, step: int, generator: torch.Generator) -> Tensor:
             chosen = torch.randint(len(x1), (self.batch_size,), generator=generator)
@@ -171,6 +171,8 @@ class DiffusiveInterpolant(Estimator):
             description="diffusive interpolant",
             progress=progress,
         )
+        # Only now, so that a fit that fails leaves the last one whole.
+        self.shift_, self.scale_, self.n_features_in_ = shift, scale, source.shape[1]
         self.network_ = network.requires_grad_(False)
         self.losses_ = np.asarray(result.losses)
         return self
@@ -209,9 +211,9 @@ class DiffusiveInterpolant(Estimator):
         end = end * self.scale_ + torch.from_numpy(self.shift_)
         return in_kind(end if n_samples is None else end.reshape(len(rows), n, -1), x0)
 
-    def _new_network(self, seed: int) -> MLP:
+    def _new_network(self, dim: int, seed: int) -> MLP:
         with seeded(seed):
-            return MLP(2 * self.n_features_in_, self.n_features_in_, self.hidden, time="concatenate")
+            return MLP(2 * dim, dim, self.hidden, time="concatenate")
 
     def _get_state(self) -> dict[str, Any]:
         state = {name: value for name, value in super()._get_state().items() if name != "network_"}
@@ -220,6 +222,6 @@ class DiffusiveInterpolant(Estimator):
     def _set_state(self, state: dict[str, Any]) -> None:
         weights = {name.removeprefix("network."): v for name, v in state.items() if name.startswith("network.")}
         super()._set_state({name: value for name, value in state.items() if not name.startswith("network.")})
-        self.network_ = self._new_network(0)
+        self.network_ = self._new_network(self.n_features_in_, 0)
         self.network_.load_state_dict(weights)
         self.network_.requires_grad_(False)

@@ -27,7 +27,14 @@ from semigroup.base import (
     torch_generator,
 )
 from semigroup.densities.interpolants.base import MAX_ROWS, Base
-from semigroup.densities.interpolants.losses import FIELDS, FieldNetwork, OneSidedNetwork, interpolant_loss
+from semigroup.densities.interpolants.losses import (
+    FIELDS,
+    FieldNetwork,
+    FieldNetworks,
+    OneSidedNetwork,
+    check_widths,
+    fields_loss,
+)
 from semigroup.densities.interpolants.paths import (
     CustomInterpolant,
     Interpolant,
@@ -54,8 +61,10 @@ from semigroup.training import seeded, train
 __all__ = ["StochasticInterpolant"]
 
 CHECKPOINT_EVERY = 1000
-# Rows that go through a network at once when sampling.
+# What goes through a network at once when sampling: so many rows, of so many numbers together, of which a U-Net makes some
+# ten times as many a layer.
 BLOCK_ROWS = 50_000
+BLOCK_ENTRIES = 2**22
 Integrator = Literal["auto", "dopri5", "heun", "euler-maruyama", "denoising"]
 
 # What may be learnt together, by the sides of the interpolant: enough for the velocity, nothing twice.
@@ -87,7 +96,8 @@ class StochasticInterpolant(Estimator):
         The a of "brownian", ``sqrt(a t (1 - t))``, in squared units of the data.
     learn : tuple of str
         Fields that are regressed, each by its own network: "b" (velocity), "v" (spatial velocity), "eta" (denoiser), "s" (score),
-        "energy" (score as minus a gradient), "eta0", "eta1" (posterior means). One-sided and mirror paths need one alone.
+        "energy" (score as minus a gradient), "eta0", "eta1" (posterior means). One-sided and mirror paths need one alone. With
+        "eta", "eta0" and "eta1" are divided by a share that vanishes at one end, where the velocity then is less exact.
     coupling : {"independent", "paired"}
         Whether row i of X0 belongs to row i of X1.
     epsilon : float
@@ -100,7 +110,7 @@ class StochasticInterpolant(Estimator):
         Widths of the perceptron for rows that are vectors.
     activation : {"silu", "relu"}
     unet_width : int
-        Channels of the first level of the U-Net for rows that are images.
+        Channels of the first level of the U-Net for rows that are images, divisible by 8.
     batch_size : int
         Draws of ``(t, x0, x1, z)`` a step; with latent noise each is used with both signs of z.
     max_steps : int
@@ -111,9 +121,9 @@ class StochasticInterpolant(Estimator):
     ema_decay : float, optional
         Keep this moving average of the weights in place of the last ones.
     t_min : float
-        Beginning of the times that are learnt and integrated over.
+        Beginning of the times that are learnt and integrated over; above 0 where there is latent noise, which vanishes there.
     t_max : float
-        Their end.
+        Their end; below 1 where there is noise of any kind.
     rtol : float
         Relative tolerance of the ODE's adaptive solver.
     atol : float
@@ -121,8 +131,8 @@ class StochasticInterpolant(Estimator):
     sampling_steps : int
         Steps of the other integrators, unless a method is told another number.
     time_grid : {"noise", "uniform"}
-        Their steps: proportional to the size of the latent noise, which keeps the score's 1 / gamma at the ends harmless, or
-        equal.
+        Their steps: proportional to the size of the latent noise, which keeps the score's 1 / gamma at the ends harmless, but
+        none longer than three equal ones; or equal.
     device : {"auto", "cpu", "cuda"}
         Where to train; "auto" is where X1 lies.
     random_state : int, optional
@@ -130,7 +140,7 @@ class StochasticInterpolant(Estimator):
 
     Attributes
     ----------
-    networks_ : ModuleDict
+    networks_ : FieldNetworks
         A `FieldNetwork` a field.
     base_ : Base
         Where samples start.
@@ -163,7 +173,7 @@ class StochasticInterpolant(Estimator):
     0
     """
 
-    networks_: nn.ModuleDict
+    networks_: FieldNetworks
     base_: Base
 
     def __init__(
@@ -256,6 +266,8 @@ class StochasticInterpolant(Estimator):
         """
         interpolant = self._check_parameters()
         target = check_array(X1, "X1", ndim=(2, 4), min_rows=2)
+        if target.ndim == 4 and not target.shape[2] == target.shape[3] >= 2:
+            raise ValueError(f"X1 must hold square images of two pixels a side or more, got shape {target.shape}")
         device = self._device(X1)
         x1 = torch.from_numpy(target).float().to(device)
         base = self._check_source(X0, target, interpolant).to(device)
@@ -285,7 +297,7 @@ class StochasticInterpolant(Estimator):
             progress=progress,
         )
         kept = networks if result.averaged is None else result.averaged
-        assert isinstance(kept, nn.ModuleDict)
+        assert isinstance(kept, FieldNetworks)
         self.networks_ = kept.requires_grad_(False).eval()
         if base.rows is not None and len(base.rows) > MAX_ROWS:
             order = torch.from_numpy(rng.permutation(len(base.rows))[:MAX_ROWS])
@@ -299,7 +311,7 @@ class StochasticInterpolant(Estimator):
     def rectify(
         self, n: int = 20_000, *, max_steps: int | None = None, random_state: int | None = None, progress: bool = False
     ) -> StochasticInterpolant:
-        """A model with the same map and straighter paths: fitted to pairs ``(z, X_1(z))`` of this model's ODE (section 5.4).
+        """A model with the same map and straighter paths (a rectified flow): fitted to pairs ``(z, X_1(z))`` of this model's ODE.
 
         On the linear path the rectified paths are straight lines, and `one_step` jumps along them.
 
@@ -310,6 +322,7 @@ class StochasticInterpolant(Estimator):
         max_steps : int, optional
             Steps of training; by default as many as this model's.
         random_state : int, optional
+            Seed of the pairs and of the new model, which is given one of its own; by default the estimator's.
         progress : bool
 
         Returns
@@ -325,8 +338,13 @@ class StochasticInterpolant(Estimator):
         }
         if not (isinstance(self.path, str) and self.path in names):
             raise ValueError(f"path must be one of {', '.join(names)} to be rectified, got {self.path!r}")
-        generator = self._generator(random_state)
-        start = self.base_.sample(check_integer(n, "n", minimum=2), generator)
+        check_is_fitted(self, "networks_")
+        check_integer(n, "n", minimum=2)
+        if max_steps is not None:
+            check_integer(max_steps, "max_steps", minimum=1)
+        rng = numpy_generator(self.random_state if random_state is None else random_state)
+        generator = torch_generator(rng, next(self.networks_.parameters()).device)
+        start = self.base_.sample(n, generator)
         end = self._transport(start, False, 0.0, None, "auto", None, generator)
         straight = clone(self).set_params(
             path=names[self.path],
@@ -334,7 +352,9 @@ class StochasticInterpolant(Estimator):
             learn=("b",),
             coupling="paired",
             epsilon=0.0,
-            max_steps=max_steps or self.max_steps,
+            max_steps=self.max_steps if max_steps is None else max_steps,
+            # The teacher's seed would give its first weights and its batches again.
+            random_state=seed_from(rng),
         )
         straight.fit(start, end, progress=progress)
         straight.base_ = self.base_  # the law of the starting points, which may have a density
@@ -392,12 +412,13 @@ class StochasticInterpolant(Estimator):
         epsilon : float or callable, optional
             Noise level, or a function of the time; by default the estimator's. 0 is the ODE, whose backward map is the inverse.
         n_steps : int, optional
-            Steps of a fixed size; by default the ODE is solved adaptively, and the SDE takes `sampling_steps`.
+            Steps of a fixed size, for all integrators but "dopri5"; by default the ODE is solved adaptively, and the SDE takes
+            `sampling_steps`.
         integrator : {"auto", "dopri5", "heun", "euler-maruyama", "denoising"}
             "denoising" is the chain of eq. 5.14 for the ODE of a one-sided path.
         stop : float, optional
             Integrate to this time only and finish with one step of denoising, the posterior mean ``E[x1 | x_t]``: for an SDE
-            whose score is singular at the end.
+            whose score is singular at the end. On "encoding-decoding" a time after 1/2.
         random_state : int, optional
             Seed of this call; by default the estimator's.
 
@@ -447,14 +468,17 @@ class StochasticInterpolant(Estimator):
         # Times outside the learnt interval are its ends, and the path starts at its beginning.
         full = sorted({self.t_min, *inside})
         generator = self._generator(random_state)
-        if len(full) == 1:
-            path = start[:, None]
-        elif noise == 0 and n_steps is None:
-            path = sample_ode(self.fields_, start, full, rtol=self.rtol, atol=self.atol)
-        else:
-            grid = sorted({*full, *(time for time in self._grid(self.t_max, n_steps) if time < full[-1])})
-            path = sample_sde(self.fields_, start, grid, noise, generator)[:, [grid.index(time) for time in full]]
-        return in_kind(path[:, [full.index(time) for time in inside]], x0)
+        grid = sorted({*full, *(time for time in self._grid(self.t_max, n_steps) if time < full[-1])})
+        parts = []
+        for block in _blocks(start):
+            if len(full) == 1:
+                path = block[:, None]
+            elif noise == 0 and n_steps is None:
+                path = sample_ode(self.fields_, block, full, rtol=self.rtol, atol=self.atol)
+            else:
+                path = sample_sde(self.fields_, block, grid, noise, generator)[:, [grid.index(time) for time in full]]
+            parts.append(path[:, [full.index(time) for time in inside]])
+        return in_kind(torch.cat(parts), x0)
 
     def sample_with_log_likelihood(
         self, n: int, *, n_probes: int | None = None, random_state: int | None = None
@@ -477,25 +501,39 @@ class StochasticInterpolant(Estimator):
         base = self._base_with_density()
         generator = self._generator(random_state)
         start = base.sample(check_integer(n, "n", minimum=1), generator)
-        path, integral = solve_ode_with_divergence(
-            self.fields_.velocity,
-            start,
-            [self.t_min, self.t_max],
-            probes=self._probes(n_probes, start, generator),
-            rtol=self.rtol,
-            atol=self.atol,
-            stops=self.fields_.stops,
-        )
-        return path[:, -1].cpu().numpy(), (base.log_prob(start) - integral[:, -1]).cpu().numpy()
+        ends, values = [], []
+        for block in _blocks(start):
+            path, integral = solve_ode_with_divergence(
+                self.fields_.velocity,
+                block,
+                [self.t_min, self.t_max],
+                probes=self._probes(n_probes, block, generator),
+                rtol=self.rtol,
+                atol=self.atol,
+                stops=self.fields_.stops,
+            )
+            ends.append(path[:, -1])
+            values.append(base.log_prob(block) - integral[:, -1])
+        return torch.cat(ends).cpu().numpy(), torch.cat(values).cpu().numpy()
 
     def one_step(self, x0: Any) -> Any:
         """The whole map in one evaluation, ``(b(0, x) - alpha'(0) x) / beta'(0)``: exact for a rectified model with straight
         paths.
 
         For any other model it is the posterior mean of the target given the start.
+
+        Raises
+        ------
+        ValueError
+            If there is latent noise, which is in the velocity at t = 0, or the path does not leave its start along x1.
         """
         start = self._check_rows(x0, "x0")
         interpolant = self._interpolant()
+        if interpolant.sides == "two" and not isinstance(interpolant.gamma, Zero):
+            raise ValueError(
+                f"one_step needs gamma='zero' or a one-sided path, got gamma={self.gamma!r} on the path {self.path!r}: the "
+                "latent noise is in the velocity at t = 0"
+            )
         if not isinstance(interpolant, LinearInterpolant) or interpolant.coefficients(0.0).beta_dot == 0:
             raise ValueError(f"path must be linear in x1 and leave its start at once for one step, got {self.path!r}")
         c = interpolant.coefficients(0.0)
@@ -505,6 +543,8 @@ class StochasticInterpolant(Estimator):
 
     def score_samples(self, X: Any, *, n_probes: int | None = None, random_state: int | None = None) -> Any:
         """Log-likelihood of each row under the ODE's samples, in nats.
+
+        Of a tensor too it is a number without a gradient; `ode_log_likelihood` of `fields_` has one by the rows.
 
         Parameters
         ----------
@@ -521,7 +561,7 @@ class StochasticInterpolant(Estimator):
         Raises
         ------
         ValueError
-            If the base has no density: on the path "mirror", or where X0 was a sample.
+            If the base has no density: on the path "mirror", or where X0 was a sample or a mixture with an atom.
         SolverFailed
             If the integrator fails, as it may far from all data.
         """
@@ -537,7 +577,7 @@ class StochasticInterpolant(Estimator):
                 rtol=self.rtol,
                 atol=self.atol,
             )
-            for block in rows.split(BLOCK_ROWS)
+            for block in _blocks(rows)
         ]
         return in_kind(torch.cat(values), X)
 
@@ -660,25 +700,41 @@ class StochasticInterpolant(Estimator):
             raise ValueError(
                 f"learn must not hold 'eta0' or 'eta1' on a path that is not linear in x0 and x1, got {learn!r}"
             )
+        # Of the three means, what "eta" and one of the others leave is divided by its own share of x_t.
+        hidden_share = {frozenset({"eta0", "eta"}): "beta", frozenset({"eta1", "eta"}): "alpha"}.get(frozenset(learn))
+        if interpolant.sides == "two" and hidden_share is not None:
+            assert isinstance(interpolant, LinearInterpolant)
+            share = getattr(interpolant, hidden_share)(torch.linspace(0, 1, 1001, dtype=torch.float64)[1:-1])
+            if bool((share == 0).any()):
+                raise ValueError(
+                    f"learn must not be {learn!r} on a path whose {hidden_share} is zero at times between its ends, got "
+                    f"path={self.path!r}"
+                )
         check_choice(self.coupling, "coupling", ("independent", "paired"))
         if self.coupling == "paired" and interpolant.sides != "two":
             raise ValueError(f"coupling must be 'independent' on the path {self.path!r}, which takes one sample")
         check_number(self.epsilon, "epsilon", minimum=0)
         check_choice(self.epsilon_profile, "epsilon_profile", ("constant", "gamma"))
         check_choice(self.activation, "activation", ("silu", "relu"))
-        if not len(self.hidden):
-            raise ValueError("hidden must hold the width of at least one layer")
-        for width in self.hidden:
-            check_integer(width, "hidden", minimum=1)
-        check_integer(self.unet_width, "unet_width", minimum=8)
+        check_widths(self.hidden)
+        if check_integer(self.unet_width, "unet_width", minimum=8) % 8:
+            raise ValueError(f"unet_width must be divisible by 8, got {self.unet_width}")
         check_integer(self.batch_size, "batch_size", minimum=1)
         check_integer(self.max_steps, "max_steps", minimum=1)
         check_number(self.learning_rate, "learning_rate", above=0)
         check_integer(self.halve_every, "halve_every", minimum=1)
         if self.ema_decay is not None:
             check_number(self.ema_decay, "ema_decay", minimum=0, below=1)
-        check_number(self.t_min, "t_min", minimum=0, maximum=1)
-        check_number(self.t_max, "t_max", above=self.t_min, maximum=1)
+        # Scores, and targets of regressions, are of the order of one over the noise, which vanishes at the ends.
+        one_sided = interpolant.sides == "one"
+        if one_sided or (interpolant.sides == "two" and isinstance(interpolant.gamma, Zero)):
+            check_number(self.t_min, "t_min", minimum=0, below=1)
+        else:
+            check_number(self.t_min, "t_min", above=0, below=1)
+        if interpolant.sides == "two" and isinstance(interpolant.gamma, Zero):
+            check_number(self.t_max, "t_max", above=self.t_min, maximum=1)
+        else:
+            check_number(self.t_max, "t_max", above=self.t_min, below=1)
         check_number(self.rtol, "rtol", above=0)
         check_number(self.atol, "atol", above=0)
         check_integer(self.sampling_steps, "sampling_steps", minimum=1)
@@ -699,7 +755,12 @@ class StochasticInterpolant(Estimator):
                     f"X0 must be None or a single centred Gaussian on the one-sided path {self.path!r}, got a mixture"
                 )
             if interpolant.sides != "mirror":
-                return Base(shape, mixture=X0)
+                base = Base(shape, mixture=X0)
+                if interpolant.sides == "one" and base.is_singular:
+                    raise ValueError(
+                        f"X0 must have a covariance that is not singular on the one-sided path {self.path!r}, whose noise it is"
+                    )
+                return base
         if interpolant.sides == "one" and X0 is not None:
             raise ValueError(f"X0 must be None on the one-sided path {self.path!r}, which starts from Gaussian noise")
         if X0 is None:
@@ -725,7 +786,7 @@ class StochasticInterpolant(Estimator):
 
     def _new_networks(
         self, shape: tuple[int, ...], seed: int, shift: Tensor | None, scale: float, noise_variance: float
-    ) -> nn.ModuleDict:
+    ) -> FieldNetworks:
         interpolant = self._interpolant()
         # The units of the fields: a length a unit of time, none, one over a length.
         units = {"b": scale, "v": scale, "eta0": scale, "eta1": scale, "eta": 1.0}
@@ -758,7 +819,7 @@ class StochasticInterpolant(Estimator):
             )
 
         with seeded(seed):
-            return nn.ModuleDict({name: new(name) for name in self.learn})
+            return FieldNetworks({name: new(name) for name in self.learn})
 
     def _interpolant(self) -> Interpolant:
         return make_interpolant(self.path, self.gamma, self.gamma_scale)
@@ -838,42 +899,48 @@ class StochasticInterpolant(Estimator):
         generator: torch.Generator,
     ) -> Tensor:
         check_choice(integrator, "integrator", ("auto", "dopri5", "heun", "euler-maruyama", "denoising"))
+        interpolant = self._interpolant()
         noise = self._check_epsilon(epsilon)
+        self._steps(n_steps)
         deterministic = not callable(noise) and noise == 0
         if integrator in ("dopri5", "denoising") and not deterministic:
             raise ValueError(f"integrator must be 'heun' or 'euler-maruyama' where epsilon > 0, got {integrator!r}")
+        if integrator == "dopri5" and n_steps is not None:
+            raise ValueError(
+                f"n_steps must be None with integrator='dopri5', which chooses its own steps, got {n_steps}"
+            )
         if stop is not None:
             check_number(stop, "stop", above=self.t_min, maximum=self.t_max)
             if backward:
                 raise ValueError("stop must be None backward: the last step of denoising is towards the target")
             if not (self.fields_.has_score or set(self.learn) & {"b", "v"}) or not isinstance(
-                self._interpolant(), LinearInterpolant
+                interpolant, LinearInterpolant
             ):
                 raise ValueError(f"stop needs a path of the form alpha x0 + beta x1 + gamma z, got {self.path!r}")
-            if self._interpolant().sides == "two" and not isinstance(self._interpolant().gamma, Zero):
+            if interpolant.sides == "two" and not isinstance(interpolant.gamma, Zero):
                 self._need_score("stop")
+            if "eta1" not in self.learn and interpolant.coefficients(stop).beta == 0:
+                raise ValueError(f"stop must be a time at which x1 enters x_t on the path {self.path!r}, got {stop}")
+        end = self.t_max if stop is None else stop
         if integrator == "denoising":
-            if self._interpolant().sides != "one" or backward:
+            if interpolant.sides != "one" or backward:
                 raise ValueError(f"integrator 'denoising' needs a one-sided path, forward, got path={self.path!r}")
-            times = self._grid(stop or self.t_max, n_steps)
-            parts = [denoising_chain(self.fields_, block, times) for block in x.split(BLOCK_ROWS)]
-        elif deterministic and (integrator == "dopri5" or (integrator == "auto" and n_steps is None)):
-            times = [self.t_min, self.t_max if stop is None else stop]
-            times = times[::-1] if backward else times
-            parts = [
-                sample_ode(self.fields_, block, times, rtol=self.rtol, atol=self.atol, keep="last")[:, 0]
-                for block in x.split(BLOCK_ROWS)
-            ]
-        else:
-            method: Literal["heun", "euler-maruyama"] = "euler-maruyama" if integrator == "euler-maruyama" else "heun"
-            times = self._grid(self.t_max if stop is None else stop, n_steps)
-            times = times[::-1] if backward else times
-            parts = [
-                sample_sde(self.fields_, block, times, noise, generator, method=method, keep="last")[:, 0]
-                for block in x.split(BLOCK_ROWS)
-            ]
-        end = torch.cat(parts)
-        return end if stop is None else self.fields_.target_mean(end, stop)
+            if self.t_min == 0:
+                raise ValueError("integrator 'denoising' divides by beta, which is 0 at t_min=0")
+        adaptive = deterministic and (integrator == "dopri5" or (integrator == "auto" and n_steps is None))
+        times = [self.t_min, end] if adaptive else self._grid(end, n_steps)
+        times = times[::-1] if backward else times
+        method: Literal["heun", "euler-maruyama"] = "euler-maruyama" if integrator == "euler-maruyama" else "heun"
+        parts = []
+        for block in _blocks(x):
+            if integrator == "denoising":
+                moved = denoising_chain(self.fields_, block, times)
+            elif adaptive:
+                moved = sample_ode(self.fields_, block, times, rtol=self.rtol, atol=self.atol, keep="last")[:, 0]
+            else:
+                moved = sample_sde(self.fields_, block, times, noise, generator, method=method, keep="last")[:, 0]
+            parts.append(moved if stop is None else self.fields_.target_mean(moved, stop))
+        return torch.cat(parts)
 
     def _along_backward_paths(
         self,
@@ -894,7 +961,7 @@ class StochasticInterpolant(Estimator):
         generator = self._generator(random_state)
         times = self._grid(self.t_max, n_steps)[::-1]
         values = []
-        for block in rows.repeat_interleave(n_paths, dim=0).split(BLOCK_ROWS):
+        for block in _blocks(rows.repeat_interleave(n_paths, dim=0)):
             end, integral = paths(
                 self.fields_, block, times, noise, generator, probes=self._probes(n_probes, block, generator)
             )
@@ -923,7 +990,7 @@ class _Step:
     """The loss of one step: a batch of ``(t, x0, x1, z)`` and the regressions on it."""
 
     def __init__(self, model: StochasticInterpolant, interpolant: Interpolant, base: Base, x1: Tensor) -> None:
-        self.interpolant, self.base, self.x1 = interpolant, base, x1
+        self.interpolant, self.base, self.x1, self.learn = interpolant, base, x1, tuple(model.learn)
         self.size, self.paired = model.batch_size, model.coupling == "paired"
         self.t_min, self.t_max = model.t_min, model.t_max
         self.noisy = interpolant.sides != "one" and not isinstance(interpolant.gamma, Zero)
@@ -943,8 +1010,13 @@ class _Step:
             x0 = self.base.sample(self.size, generator)
         t = torch.empty(self.size, device=self.x1.device).uniform_(self.t_min, self.t_max, generator=generator)
         z = torch.randn(x1.shape, generator=generator, device=x1.device) if self.noisy else None
-        fields = dict(networks.items())  # type: ignore[operator]
-        return interpolant_loss(self.interpolant, fields, t, x0, x1, z, precision=self.precision)
+        # Through the module's own call: under several processes it is a wrapper that then averages the gradients.
+        return fields_loss(self.interpolant, self.learn, networks, t, x0, x1, z, precision=self.precision)
+
+
+def _blocks(x: Tensor) -> tuple[Tensor, ...]:
+    """Rows in parts that a network can take at once."""
+    return x.split(max(1, min(BLOCK_ROWS, BLOCK_ENTRIES // x[0].numel())))
 
 
 def _same(X0: Any, target: np.ndarray) -> bool:

@@ -13,19 +13,21 @@ Every field is a conditional expectation ``f(t, x) = E[target | x_t = x]`` and m
     eta1    posterior mean of the target   x1
 
 Near both ends the targets of b and s are of the order 1 / gamma. In the sum over an antithetic pair ``I + gamma z`` and
-``I - gamma z`` that part cancels, which bounds the variance of the loss and of its gradient (section 4 of the paper).
+``I - gamma z`` that part cancels, which bounds the variance of the loss and of its gradient (the paper's antithetic sampling).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from semigroup.base import check_integer
 from semigroup.densities.interpolants.paths import Interpolant, LinearInterpolant, OneSidedSBDM, Zero, along
 from semigroup.nn.mlp import MLP
 from semigroup.nn.unet import ImageUNet
@@ -34,9 +36,12 @@ from semigroup.sde import divergence
 __all__ = [
     "FIELDS",
     "FieldNetwork",
+    "FieldNetworks",
     "OneSidedNetwork",
+    "check_widths",
     "draw_pairs",
     "field_targets",
+    "fields_loss",
     "implicit_score_loss",
     "interpolant_loss",
     "needs_antithetic",
@@ -188,10 +193,40 @@ def interpolant_loss(
     True
     """
     names = tuple(networks.keys())
-    t, x, x0, x1, z = draw_pairs(interpolant, t, x0, x1, z, needs_antithetic(interpolant, names))
-    targets = field_targets(interpolant, names, t, x0, x1, z, precision)
-    losses = [regression_loss(networks[name](x, t), target) for name, target in targets.items()]
+
+    def predict(x: Tensor, t: Tensor) -> dict[str, Tensor]:
+        return {name: networks[name](x, t) for name in names}
+
+    return fields_loss(interpolant, names, predict, t, x0, x1, z, precision=precision)
+
+
+def fields_loss(
+    interpolant: Interpolant,
+    learn: Sequence[str],
+    predict: Callable[[Tensor, Tensor], Mapping[str, Tensor]],
+    t: Float[Tensor, " batch"],
+    x0: Float[Tensor, "batch *shape"],
+    x1: Float[Tensor, "batch *shape"],
+    z: Float[Tensor, "batch *shape"] | None,
+    *,
+    precision: Float[Tensor, "dim dim"] | None = None,
+) -> Float[Tensor, ""]:
+    """`interpolant_loss` of one function that predicts all the fields in `learn`, by name."""
+    t, x, x0, x1, z = draw_pairs(interpolant, t, x0, x1, z, needs_antithetic(interpolant, learn))
+    targets = field_targets(interpolant, learn, t, x0, x1, z, precision)
+    predictions = predict(x, t)
+    losses = [regression_loss(predictions[name], target) for name, target in targets.items()]
     return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+
+def check_widths(hidden: Any) -> None:
+    """Refuse what is no sequence of at least one layer's width."""
+    if not isinstance(hidden, Sequence | np.ndarray) or isinstance(hidden, str):
+        raise TypeError(f"hidden must be a sequence of integers, got {hidden!r}")
+    if not len(hidden):
+        raise ValueError("hidden must hold the width of at least one layer")
+    for width in hidden:
+        check_integer(width, "hidden", minimum=1)
 
 
 class FieldNetwork(nn.Module):
@@ -241,8 +276,12 @@ class FieldNetwork(nn.Module):
             kind = nn.SiLU if activation == "silu" else nn.ReLU
             self.backbone = MLP(shape[0], 1 if energy else shape[0], hidden, activation=kind, time="concatenate")
         else:
-            levels = 1 + min(2, int(math.log2(shape[1] & -shape[1])))
+            # As often as the size can be halved with two pixels left at the bottom, twice at most.
+            levels = 1 + min(2, int(math.log2(shape[1] & -shape[1])), int(math.log2(shape[1])) - 1)
             self.backbone = ImageUNet(shape[0], shape[1], width=unet_width, multipliers=(1, 2, 2)[:levels])
+        if energy:
+            # The bias of the last layer has no gradient, and several processes would wait for it.
+            list(self.backbone.parameters())[-1].requires_grad_(False)
 
     def forward(self, x: Float[Tensor, "batch *shape"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *shape"]:
         x = (x - self.shift) / self.scale_in
@@ -301,3 +340,17 @@ class OneSidedNetwork(FieldNetwork):
         if self.field == "eta":
             return alpha * c / variance * centred + beta * correction
         return self.shift + beta * sigma**2 / variance * centred + alpha * correction
+
+
+class FieldNetworks(nn.ModuleDict):
+    """The networks of several fields by name, evaluated together: what wraps a module for several processes sees `forward` alone.
+
+    Examples
+    --------
+    >>> fields = FieldNetworks({"b": FieldNetwork((2,), (8,)), "s": FieldNetwork((2,), (8,))})
+    >>> sorted(fields(torch.zeros(3, 2), torch.rand(3)))
+    ['b', 's']
+    """
+
+    def forward(self, x: Float[Tensor, "batch *shape"], t: Float[Tensor, " batch"]) -> dict[str, Tensor]:
+        return {name: network(x, t) for name, network in self.items()}

@@ -333,13 +333,21 @@ class TrigPath(LinearInterpolant):
     gamma: Gamma = field(default_factory=Brownian)
 
     def __post_init__(self) -> None:
-        highest = self.gamma.value(torch.linspace(0, 1, 1001, dtype=torch.float64)).max().item()
+        _, highest = self._peak()
         if highest > 1 + 1e-9:
             raise ValueError(f"gamma must not exceed 1 on the path 'trig', got {highest:g}; see 'trig-plain'")
 
     @property
     def stops(self) -> tuple[float, ...]:
-        return (0.5,) if isinstance(self.gamma, SinSquared) else ()
+        # The root below has a kink where gamma reaches 1.
+        time, highest = self._peak()
+        return (time,) if highest > 1 - 1e-9 else ()
+
+    def _peak(self) -> tuple[float, float]:
+        """Where gamma is highest, and how high."""
+        times = torch.linspace(0, 1, 1001, dtype=torch.float64)
+        highest, index = self.gamma.value(times).max(dim=0)
+        return float(times[index]), float(highest)
 
     def _root(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """``sqrt(1 - gamma^2)`` and its rate, taken as 0 where it has a kink (gamma = 1)."""

@@ -60,6 +60,11 @@ class Fields(ABC):
 
     stops: tuple[float, ...] = ()
 
+    @property
+    def noise_scale(self) -> float:
+        """What noise levels times steps are held against, in squared units of the data; 1 where nothing is known of it."""
+        return 1.0
+
     @abstractmethod
     def velocity(self, x: Float[Tensor, "batch *shape"], t: float) -> Float[Tensor, "batch *shape"]:
         """``b``: carries the density of the interpolant."""
@@ -85,6 +90,11 @@ class ExactFields(Fields):
 
     def __init__(self, path: MixturePath, stops: tuple[float, ...] = ()) -> None:
         self.path, self.stops = path, stops
+
+    @property
+    def noise_scale(self) -> float:
+        highest = max(self.path.coefficients(t).gamma for t in np.linspace(0, 1, 41).tolist())
+        return 4 * highest**2 or 1.0
 
     def velocity(self, x: Float[Tensor, "batch dim"], t: float) -> Float[Tensor, "batch dim"]:
         return self.path.velocity(x, t)
@@ -126,6 +136,14 @@ class LearntFields(Fields):
         self.stops = interpolant.stops
 
     @property
+    def noise_scale(self) -> float:
+        """The a of "brownian", and ``4 max gamma^2`` in general; one-sided, the variance of the noise."""
+        if self.interpolant.sides == "one":
+            return 1.0 if self.covariance is None else float(self.covariance.diagonal().mean())
+        highest = float(self.interpolant.gamma.value(torch.linspace(0, 1, 1001, dtype=torch.float64)).max())
+        return 4 * highest**2 or 1.0
+
+    @property
     def has_score(self) -> bool:
         """Whether what was learnt determines the score."""
         known = set(self.networks)
@@ -153,7 +171,13 @@ class LearntFields(Fields):
         """``E[x1 | x_t = x]``: what a final step of denoising returns.
 
         Two-sided it follows from two linear equations,
-        ``(alpha (b - gamma' eta) - alpha' (x - gamma eta)) / (alpha beta' - alpha' beta)``.
+        ``(alpha (b - gamma' eta) - alpha' (x - gamma eta)) / (alpha beta' - alpha' beta)``, and where x0 has left x_t for good
+        from the second alone.
+
+        Raises
+        ------
+        ValueError
+            If x1 does not enter x_t at this time, as in the first half of "encoding-decoding".
         """
         known = self._evaluate(x, t, tuple(self.networks))
         if "eta1" in known:
@@ -167,10 +191,15 @@ class LearntFields(Fields):
         rest = x if noise is None else x - c.gamma * noise
         if interpolant.sides == "mirror":
             return rest
+        determinant = c.alpha * c.beta_dot - c.alpha_dot * c.beta
+        if determinant == 0:
+            if c.beta == 0:
+                raise ValueError(f"t must be a time at which x1 enters x_t, got {t:g}")
+            return rest / c.beta
         spatial = self._velocity(x, t, known)
         if noise is not None:
             spatial = spatial - c.gamma_gamma_dot / c.gamma * noise
-        return (c.alpha * spatial - c.alpha_dot * rest) / (c.alpha * c.beta_dot - c.alpha_dot * c.beta)
+        return (c.alpha * spatial - c.alpha_dot * rest) / determinant
 
     # --- algebra ---
 
@@ -291,6 +320,7 @@ def time_grid(interpolant: Interpolant, start: float, stop: float, n_steps: int)
 
     The score is of the order one over that size where it is learnt as a denoiser, so each step moves a state by as much as
     any other and constant noise levels stay stable at the ends. For "brownian" it is ``t = sin(u)^2`` with equal steps in u.
+    Where one over the size has no finite integral the ends would take nearly all steps, so none is longer than three equal ones.
 
     Examples
     --------
@@ -305,8 +335,9 @@ def time_grid(interpolant: Interpolant, start: float, stop: float, n_steps: int)
     nodes = torch.sigmoid(
         torch.linspace(math.log(low / (1 - low)), math.log(high / (1 - high)), 20_001, dtype=torch.float64)
     )
-    density = (1 / noise_size(interpolant, nodes)).numpy()
     t = nodes.numpy()
+    density = (1 / noise_size(interpolant, nodes)).numpy()
+    density = np.maximum(density / np.trapezoid(density, t), 0.5 / (high - low))
     u = np.concatenate([[0.0], np.cumsum(np.diff(t) * (density[1:] + density[:-1]) / 2)])
     grid = np.interp(np.linspace(0, u[-1], n_steps + 1), u, t)
     grid[0], grid[-1] = start, stop
@@ -357,7 +388,8 @@ def sample_sde(
     Warns
     -----
     UserWarning
-        If a step times epsilon exceeds 0.1: the drift, which grows like epsilon / gamma, is then too stiff near the ends.
+        If a step times epsilon exceeds a tenth of the fields' `noise_scale`: the drift, which grows like epsilon / gamma, is then
+        too stiff near the ends.
 
     Examples
     --------
@@ -375,9 +407,10 @@ def sample_sde(
     at = epsilon if callable(epsilon) else (lambda t: epsilon)
     if not callable(epsilon):
         step = max(abs(b - a) for a, b in pairwise(times)) if max_step is None else max_step
-        if epsilon * step > 0.1:
+        if epsilon > 0 and epsilon * step > (limit := 0.1 * fields.noise_scale):
             warnings.warn(
-                f"epsilon={epsilon:g} times the step {step:.3g} exceeds 0.1: take more steps, or a smaller epsilon at the ends",
+                f"epsilon={epsilon:g} times the step {step:.3g} exceeds {limit:.3g}: take more steps, or a "
+                "smaller epsilon at the ends",
                 UserWarning,
                 stacklevel=2,
             )
