@@ -1,5 +1,7 @@
 """The measurements behind the claims of minority guidance: right on known cases, and able to fail."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -54,7 +56,10 @@ def test_exact_scores_of_one_gaussian_are_those_of_linear_shrinkage():
 
 
 def test_first_claim_fails_where_nothing_is_rare(monkeypatch):
-    assert claims.tweedie_favours_the_majority("cpu").holds
+    found = claims.tweedie_favours_the_majority("cpu")
+    assert found.holds
+    off = np.array([abs(row["auroc"] - row["auroc_expected"]) for row in found.table])
+    assert f"at {(off > 0.02).sum()} of the 6 noises, by at most {off.max() - 0.02:.3f}." in found.note
     monkeypatch.setattr(claims, "long_tailed_mixture", claims.balanced_mixture)
     assert not claims.tweedie_favours_the_majority("cpu").holds
 
@@ -153,16 +158,61 @@ def test_comparison_of_classes_holds_only_where_the_tail_is_starved_and_less_is_
         assert claims.quantile_classes_beat_equal_width_classes("cpu").holds == holds
 
 
-def test_baselines_are_compared_at_their_cost(few_seeds, monkeypatch):
+def test_baselines_are_compared_at_their_cost_and_with_the_rarest_held_out_images(few_seeds, monkeypatch):
     monkeypatch.setattr(claims, "AWAY", (0.1,))
     monkeypatch.setattr(claims, "TEMPERATURES", (1.2,))
     plain = claims.train_discriminator
     monkeypatch.setattr(claims, "train_discriminator", lambda *arguments: plain(*arguments, n_steps=20))
+    tail = claims.digits_study(0).held_out[:30]
+    monkeypatch.setattr(claims, "study", lambda scale, seed: replace(claims.digits_study(seed), tail=tail))
     found = claims.guidance_is_cheaper_than_its_baselines("cpu")
     cost = {row["method"]: row["evaluations"] for row in found.table}
     assert cost["no guidance"] == 20 and cost[claims.GUIDED] == 40
+    # The push away from the mean is no network, the discriminator is one.
+    assert cost["away from the mean, 0.1"] == 40
     assert cost["best tenth of ten times as many"] == 10 * (20 + 10)
     assert found.figure == pytest.approx(1000 * found.table[1]["rare_share"] / 40)
+    assert all(0 <= row[name] <= 1 for row in found.table for name in ("tail_precision", "tail_recall"))
+
+
+@pytest.mark.parametrize(
+    ("known_share", "rival", "holds"), [(0.95, 0.1, True), (0.95, 0.3, False), (0.5, 0.1, False), (0.5, 0.3, False)]
+)
+def test_guidance_must_be_above_a_rival_in_the_classes_of_the_data(few_seeds, monkeypatch, known_share, rival, holds):
+    same = dict.fromkeys(claims.Judged.__dataclass_fields__, 1.0) | {"known_share": known_share}
+
+    def compare(*arguments):
+        shares = {claims.GUIDED: (0.4, 40.0), "no guidance": (rival, 20.0)}
+        judged = {name: (claims.Judged(**same | {"rare_share": share}), cost) for name, (share, cost) in shares.items()}
+        return {name: claims.Compared(*pair, tail=None) for name, pair in judged.items()}
+
+    monkeypatch.setattr(claims, "compare_baselines", compare)
+    found = claims.guidance_is_cheaper_than_its_baselines("cpu")
+    assert found.holds is holds and not any("tail_recall" in row for row in found.table)
+    assert (found.baseline is None) == ("none keeps" in found.baseline_name) == (known_share < 0.9)
+
+
+def test_study_of_mnist_holds_images_out_and_keeps_the_rarest_of_them(monkeypatch):
+    """With pixels for features and random images, whose labels are their place modulo ten."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (3000, 28, 28)).astype(np.uint8), (np.arange(3000) % 10).astype(np.uint8)
+
+    class Judge(torch.nn.Linear):
+        def features(self, images):
+            return images.flatten(1)
+
+    monkeypatch.setattr(claims, "mnist", lambda: (images, labels))
+    monkeypatch.setattr(claims, "train_classifier", lambda *arguments, **options: Judge(1, 1))
+    case = claims.mnist_study(0)
+    assert len(case.X) == 0.75 * (4 * 300 + 128) and case.rare.sum() == 96 and len(case.held_out) == 300 - 96
+    assert len(case.tail) == round(0.1 * 0.25 * (4 * 300 + 128))
+    seen = {image.tobytes() for image in case.X}
+    assert not any(image.tobytes() in seen for image in (*case.tail, *case.held_out))
+
+
+def test_rarest_images_are_those_with_the_largest_distances():
+    images = np.arange(20.0)
+    np.testing.assert_array_equal(claims.rarest(images, images % 10), [9.0, 19.0])
 
 
 @pytest.mark.parametrize(

@@ -18,16 +18,19 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 from torch import Tensor, nn
 
 from semigroup.base import torch_generator
 from semigroup.claims import Measurement, Scale, ScaleUnavailable, claim, side_by_side
 from semigroup.data.images import digits, mnist, rows_with_a_rare_class
+from semigroup.densities.distances import precision_recall
 from semigroup.densities.minority_guidance import (
     Guide,
     MinorityGuidance,
     assess_rarity,
+    average_knn_distance,
     class_log_prob,
     minority_score,
 )
@@ -123,7 +126,9 @@ def tweedie_favours_the_majority(scale: Scale) -> Measurement:
         for i, alpha_bar in enumerate(ALPHA_BARS)
     ]
     ratios_agree = np.abs(mean[:, 0] / EXPECTED[:, 0] - 1).max() <= 0.05
-    auroc_agree = (np.abs(mean[:, 1] - EXPECTED[:, 1]) <= np.maximum(0.02, 3 * spread[:, 1])).all()
+    off = np.abs(mean[:, 1] - EXPECTED[:, 1])
+    auroc_agree = (off <= np.maximum(0.02, 3 * spread[:, 1])).all()
+    strict = off[off > 0.02] - 0.02
     control_holds = np.abs(flat - [1.0, 0.5]).max() <= 0.02
     return Measurement(
         figure=float(mean[2, 1]),
@@ -136,7 +141,9 @@ def tweedie_favours_the_majority(scale: Scale) -> Measurement:
         spread=float(spread[2, 1]),
         n_seeds=n_seeds,
         table=table,
-        note="Exact posterior mean, Euclidean distance, 10 draws, 6000 points a seed.",
+        note="Exact posterior mean, Euclidean distance, 10 draws, 6000 points a seed. Without regard to the scatter of the one "
+        f"run that is expected, AUROC would miss 0.02 at {len(strict)} of the {len(off)} noises"
+        + (f", by at most {strict.max():.3f}." if len(strict) else "."),
         plot=_draw_exact(mean, flat),
     )
 
@@ -170,8 +177,10 @@ class Study:
         The class of each of some images.
     embed : callable
         The space in which distances are taken: pixels, or features.
-    held_out : array or None
+    held_out : array
         Rare images that no model is trained on.
+    tail : array or None
+        The rarest tenth of held-out images of all the classes, in the data's proportions.
     """
 
     X: np.ndarray
@@ -179,6 +188,7 @@ class Study:
     judge: Callable[[np.ndarray], np.ndarray]
     embed: Callable[[np.ndarray], np.ndarray]
     held_out: np.ndarray
+    tail: np.ndarray | None = None
 
 
 def digits_study(seed: int) -> Study:
@@ -192,10 +202,12 @@ def digits_study(seed: int) -> Study:
 
 
 def mnist_study(seed: int) -> Study:
-    """Digits 0 to 3 of MNIST and 3 % eights; distances are in features of a classifier of all ten digits."""
+    """Digits 0 to 3 of MNIST and 3 % eights, less a quarter of each class that is held out; distances are in features of a
+    classifier of all ten digits."""
     images, labels = mnist()
     X = (images[:, None] / 127.5 - 1).astype(np.float32)
-    rows = rows_with_a_rare_class(labels, common=COMMON, rare=RARE, n_rare=128, random_state=seed)
+    chosen = rows_with_a_rare_class(labels, common=COMMON, rare=RARE, n_rare=128, random_state=seed)
+    rows, test = train_test_split(chosen, test_size=0.25, stratify=labels[chosen], random_state=seed)
     judge = train_classifier(X, labels.astype(np.int64), random_state=seed, device="cuda")
 
     def on_device(images: np.ndarray) -> Tensor:
@@ -205,14 +217,17 @@ def mnist_study(seed: int) -> Study:
         with torch.no_grad():
             return judge(on_device(images)).argmax(1).cpu().numpy()
 
+    def embed(images: np.ndarray) -> np.ndarray:
+        return judge.features(on_device(images)).cpu().numpy()
+
     others = np.setdiff1d(np.flatnonzero(labels == RARE), rows)
-    return Study(
-        X[rows],
-        labels[rows] == RARE,
-        classify,
-        lambda images: judge.features(on_device(images)).cpu().numpy(),
-        X[others],
-    )
+    tail = rarest(X[test], average_knn_distance(embed(X[rows]), embed(X[test])))
+    return Study(X[rows], labels[rows] == RARE, classify, embed, X[others], tail)
+
+
+def rarest(images: np.ndarray, distances: Float[np.ndarray, " image"], share: float = 0.1) -> np.ndarray:
+    """The share of images that lie farthest from their neighbours."""
+    return images[np.argsort(-distances, kind="stable")[: round(share * len(images))]]
 
 
 def _flat(images: np.ndarray) -> Float[np.ndarray, "n pixel"]:
@@ -661,30 +676,49 @@ AWAY = (0.1, 0.2, 0.3)
 TEMPERATURES = (1.1, 1.2)
 
 
-def compare_baselines(scale: Scale, seed: int, model: MinorityGuidance) -> dict[str, tuple[Judged, float]]:
-    """Every way to more rare samples, judged, and its network evaluations a sample; a guide's forward and backward pass counts
-    as one."""
+@dataclass(frozen=True)
+class Compared:
+    """One way to more rare samples.
+
+    Attributes
+    ----------
+    judged : Judged
+    evaluations : float
+        Of a network, a sample; a guide's forward and backward pass counts as one.
+    tail : pair of float or None
+        Precision and recall against the rarest held-out images, where the study has such.
+    """
+
+    judged: Judged
+    evaluations: float
+    tail: tuple[float, float] | None
+
+
+def compare_baselines(scale: Scale, seed: int, model: MinorityGuidance) -> dict[str, Compared]:
+    """Every way to more rare samples, judged, and its cost."""
     case, n = study(scale, seed), 200 if scale == "cpu" else 1000
     n_steps = float(model.n_sampling_steps or model.n_noise_steps)
+    found: dict[str, Compared] = {}
+
+    def add(name: str, sample: np.ndarray, evaluations: float) -> None:
+        tail = None if case.tail is None else precision_recall(case.embed(case.tail), case.embed(sample))
+        found[name] = Compared(judge_sample(case, sample), evaluations, tail)
+
     pool = model.sample(10 * n, guidance=0.0)
-    found = {"no guidance": (judge_sample(case, pool[:n]), n_steps)}
-    found[GUIDED] = judge_sample(case, model.sample(n)), 2 * n_steps
-    found["minority guidance, w = 10"] = judge_sample(case, model.sample(n, guidance=10.0)), 2 * n_steps
+    add("no guidance", pool[:n], n_steps)
+    add(GUIDED, model.sample(n), 2 * n_steps)
+    add("minority guidance, w = 10", model.sample(n, guidance=10.0), 2 * n_steps)
     # Clamped samples are within the range up to float32's rounding.
     scores = model.minority_score(np.clip(pool, -1, 1))
-    best = np.argsort(-scores)[:n]
-    found["best tenth of ten times as many"] = judge_sample(case, pool[best]), 10 * (n_steps + model.n_draws)
+    add("best tenth of ten times as many", pool[np.argsort(-scores)[:n]], 10 * (n_steps + model.n_draws))
     for temperature in TEMPERATURES:
-        hot = model.sample(n, guidance=0.0, temperature=temperature)
-        found[f"temperature {temperature:g}"] = judge_sample(case, hot), n_steps
-    schedule, device = model.schedule, _device(scale)
-    critic = train_discriminator(case.X, pool, schedule, seed, device)
+        add(f"temperature {temperature:g}", model.sample(n, guidance=0.0, temperature=temperature), n_steps)
+    schedule = model.schedule
+    critic = train_discriminator(case.X, pool, schedule, seed, _device(scale))
     for strength in AWAY:
         guides = [Guide(away_from_the_mean(case.X, schedule), strength), Guide(class_log_prob(critic, 1), 1.0)]
-        found[f"away from the mean, {strength:g}"] = (
-            judge_sample(case, model.sample(n, guidance=0.0, also=guides)),
-            3 * n_steps,
-        )
+        # Of the two guides one is a network; the other is a product with a matrix.
+        add(f"away from the mean, {strength:g}", model.sample(n, guidance=0.0, also=guides), 2 * n_steps)
     return found
 
 
@@ -696,35 +730,40 @@ def compare_baselines(scale: Scale, seed: int, model: MinorityGuidance) -> dict[
 )
 def guidance_is_cheaper_than_its_baselines(scale: Scale) -> Measurement:
     """Rare instances per 1000 network evaluations at w = 3.5 above those of every baseline that keeps 90 % of its samples in a
-    class of the data, in the mean over seeds; fixed before."""
+    class of the data, in the mean over seeds; fixed before. Where none does, there is nothing to be above, and the claim does
+    not hold. Precision and recall against the rarest tenth of held-out images are reported at scale ``gpu``."""
     models = fitted(scale)
     cases = [(scale, seed, model) for seed, model in zip(_seeds(scale), models)]
     runs = side_by_side(compare_baselines, cases, _device(scale))
     table = []
-    for name, (_, cost) in runs[0].items():
-        row = summarise([run[name][0] for run in runs], method=name, evaluations=cost)
-        table.append(row | {"rare_per_1000_evaluations": 1000 * row["rare_share"] / cost})
+    for name, first in runs[0].items():
+        row = summarise([run[name].judged for run in runs], method=name, evaluations=first.evaluations)
+        row["rare_per_1000_evaluations"] = 1000 * row["rare_share"] / first.evaluations
+        tails = [tail for run in runs if (tail := run[name].tail) is not None]
+        if tails:
+            row["tail_precision"], row["tail_recall"] = np.mean(tails, axis=0).tolist()
+        table.append(row)
     rate = {row["method"]: row["rare_per_1000_evaluations"] for row in table}
     rivals = {
         row["method"]: row["rare_per_1000_evaluations"]
         for row in table
         if not row["method"].startswith("minority guidance") and row["known_share"] >= 0.9
     }
-    best = max(rivals, key=rivals.__getitem__)
-    own = [1000 * run[GUIDED][0].rare_share / run[GUIDED][1] for run in runs]
+    best = max(rivals, key=rivals.__getitem__, default=None)
+    own = [1000 * run[GUIDED].judged.rare_share / run[GUIDED].evaluations for run in runs]
     return Measurement(
         figure=rate[GUIDED],
-        holds=rate[GUIDED] > rivals[best],
+        holds=best is not None and rate[GUIDED] > rivals[best],
         threshold="above every baseline with at least 90 % of its samples in a class of the data",
         unit="instances of the rare class per 1000 network evaluations",
-        baseline=rivals[best],
-        baseline_name=best,
+        baseline=None if best is None else rivals[best],
+        baseline_name=best or "none keeps 90 % of its samples in a class of the data",
         spread=float(np.std(own, ddof=1)),
         n_seeds=len(runs),
         table=table,
         note="A guide's forward and backward pass counts as one evaluation, though it is of a smaller network. The push away "
         "from the mean is that of Sehwag et al. (2022) with one class, pixels for features, and a discriminator of real and "
-        "generated noisy images.",
+        "generated noisy images, the only network among its guides.",
         plot=_draw_baselines(table),
     )
 
