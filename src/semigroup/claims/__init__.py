@@ -221,7 +221,9 @@ def side_by_side(function: Callable[..., _R], cases: Iterable[tuple[Any, ...]], 
     import torch
 
     n_jobs = torch.get_num_threads() if device == "cpu" else 1
-    return list(joblib.Parallel(n_jobs=n_jobs)(joblib.delayed(function)(*case) for case in cases))
+    # Otherwise OMP_NUM_THREADS holds for each process, and n_jobs times as many threads share the cores.
+    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+        return list(joblib.Parallel(n_jobs=n_jobs)(joblib.delayed(function)(*case) for case in cases))
 
 
 def read_records(folder: str | os.PathLike[str] = RECORDED) -> list[Record]:
