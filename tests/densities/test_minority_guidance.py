@@ -1,5 +1,7 @@
 """Minority guidance: its scores and samplers against mixtures that are known exactly, and the estimator on small data."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -33,11 +35,14 @@ from semigroup.densities.minority_guidance import (
     sample_ddpm,
     sample_ode,
 )
+from semigroup.densities.minority_guidance import estimator as estimator_module
 from semigroup.densities.minority_guidance.estimator import _hold_out
+from semigroup.densities.minority_guidance.scores import rows_together
 from semigroup.jobs import Context
 from semigroup.jobs import minority_guidance as job
 from semigroup.nn.unet import ImageUNet
-from semigroup.schedules import DDPMSchedule
+from semigroup.schedules import VP, DDPMSchedule
+from semigroup.sde import SolverFailed
 
 SCHEDULE = DDPMSchedule.linear(100)
 LONG_TAILED = GaussianMixture([0.9, 0.05, 0.05], [[0.0, 0.0], [3.0, 0.0], [0.0, -3.0]], [0.25, 0.25, 0.25])
@@ -80,7 +85,7 @@ QUICK = {
 @pytest.fixture(scope="module")
 def on_exact_model() -> MinorityGuidance:
     X, _ = tailed(1500)
-    return MinorityGuidance(**{**QUICK, "classifier_steps": 800}).fit(
+    return MinorityGuidance(**{**QUICK, "classifier_steps": 600}).fit(
         X, model=exact_model(LONG_TAILED), prediction="denoised"
     )
 
@@ -130,7 +135,7 @@ def test_score_does_not_depend_on_how_rows_are_cut_into_pieces(monkeypatch):
     """With a denoiser that ignores its input the noise does not matter, and rows must come back in order."""
     x = torch.arange(10.0)[:, None]
     zero = lambda x, t: torch.zeros_like(x)  # noqa: E731
-    monkeypatch.setattr("semigroup.densities.minority_guidance.scores.PIECE", 4)
+    monkeypatch.setattr("semigroup.densities.minority_guidance.scores.PIECE_NUMBERS", 4)
     found = minority_score(x, zero, SCHEDULE, 5, n_draws=3, distance=lambda x, y: (x - y)[:, 0])
     assert torch.equal(found, x[:, 0])
 
@@ -198,7 +203,7 @@ def test_guidance_by_the_exact_posterior_at_unit_strength_draws_the_component(sa
     gradient = lambda x, t: guidance_gradient(guides, x, t)  # noqa: E731
     generator = torch_generator(1)
     x = torch.randn(1000, 2, dtype=torch.float64, generator=generator)
-    noise, grid = exact_noise(LONG_TAILED, schedule), schedule.grid(200)
+    noise, grid = exact_noise(LONG_TAILED, schedule), schedule.grid(200 if sampler != "ode" else 80)
     if sampler == "ddpm":
         found = sample_ddpm(noise, x, schedule, grid, generator=generator, gradient=gradient)
     else:
@@ -241,6 +246,34 @@ def test_choice_of_the_step_avoids_noise_and_collapse():
     assert choice.clear and choice.correlations[i] >= 0.8 and (choice.spreads[: i + 1] > 0.5).all()
     assert ((choice.correlations[i + 1 :] < 0.8) | (choice.spreads[i + 1 :] <= 0.5)).all()
     assert choice.correlations[0] < 0.5 and choice.spreads[-1] < 0.1
+
+
+@pytest.mark.parametrize(("sampler", "step"), [("ddpm", 40), ("ddim", 40), ("ode", 50)])
+def test_samplers_say_at_which_step_a_state_is_not_finite(sampler, step):
+    """The model fails at step 50, which Heun's method asks for at the end of the interval before."""
+
+    def noise(x, t):
+        return x * float("nan") if t == 50 else 0.1 * x
+
+    x, grid = torch.randn(4, 1, generator=torch_generator(0)), SCHEDULE.grid(10)
+    draw = {"ddpm": partial(sample_ddpm, generator=torch_generator(0)), "ddim": sample_ddim, "ode": sample_ode}[sampler]
+    with pytest.raises(SolverFailed, match=rf"100.0% .* step {step}$"):
+        draw(noise, x, SCHEDULE, grid)
+
+
+def test_rows_that_go_together_hold_so_many_numbers():
+    rows = [rows_together(torch.empty(1, *shape), 1024) for shape in ((2,), (1, 28, 28), (3, 32, 32), (3, 1024, 1024))]
+    assert rows == [1024, 2**19 // 784, 2**19 // 3072, 1]
+
+
+def test_distance_with_weights_leaves_no_graph_and_its_shape_is_checked():
+    x, layer = torch.randn(6, 3, generator=torch_generator(0)), nn.Linear(3, 1)
+    one = lambda x, t: torch.zeros_like(x)  # noqa: E731
+    assert not minority_score(x, one, SCHEDULE, 5, distance=lambda x, y: layer(x - y)[:, 0]).requires_grad
+    choose_noise_step(x, one, SCHEDULE, distance=lambda x, y: layer(x - y)[:, 0])
+    for wrong, got in ((lambda x, y: layer(x - y), r"\(6, 1\)"), (lambda x, y: 1.0, "float")):
+        with pytest.raises(ValueError, match=f"distance must give .*{got}"):
+            minority_score(x, one, SCHEDULE, 5, distance=wrong)
 
 
 # --- metrics -------------------------------------------------------------------------------------------------------
@@ -356,14 +389,77 @@ def test_models_may_predict_noise_score_or_data(prediction):
     np.testing.assert_allclose(found.scores_, expected.scores_, rtol=1e-3, atol=1e-4)
 
 
-def test_scores_do_not_depend_on_the_unit_and_origin_of_vectors():
-    X, _ = tailed(300)
-    one = MinorityGuidance(**QUICK).fit_scores(X)
-    other = MinorityGuidance(**QUICK).fit_scores(1000 * X + 7)
+def test_scores_do_not_depend_on_the_units_and_origins_of_columns():
+    X, _ = tailed(200)
+    options = {**QUICK, "n_training_steps": 100, "n_sampling_steps": 20}
+    units = np.array([1000.0, 0.01])
+    one = MinorityGuidance(**options).fit_scores(X)
+    other = MinorityGuidance(**options).fit_scores(units * X + 7)
+    np.testing.assert_allclose(one.scale_ * units, other.scale_)
     np.testing.assert_allclose(one.scores_, other.scores_, rtol=1e-2, atol=1e-3)
-    np.testing.assert_allclose(
-        1000 * one.sample(5, guidance=0.0) + 7, other.sample(5, guidance=0.0), rtol=1e-2, atol=20
+    samples = other.sample(5, guidance=0.0)
+    np.testing.assert_allclose(one.sample(5, guidance=0.0), (samples - 7) / units, rtol=1e-2, atol=0.02)
+
+
+def test_constant_columns_stay_constant_in_samples_and_a_change_in_one_is_seen():
+    X = np.column_stack([tailed(60)[0], np.full(60, 0.1)])
+    model = MinorityGuidance(**{**QUICK, "n_levels": 3, "n_training_steps": 2, "n_sampling_steps": 3}).fit_scores(X)
+    assert model.scale_[2] == 0
+    np.testing.assert_array_equal(model.sample(5, guidance=0.0)[:, 2], np.float32(0.1))
+    assert model.minority_score(X + np.array([0, 0, 9.0])).min() > model.minority_score(X).max()
+
+
+def test_tensors_come_back_as_tensors_of_their_type(on_exact_model):
+    X, _ = tailed(20)
+    for dtype in (torch.float32, torch.float64):
+        rows = torch.as_tensor(X, dtype=dtype)
+        scores, likely = on_exact_model.minority_score(rows), on_exact_model.predict_proba(rows)
+        assert isinstance(scores, torch.Tensor) and scores.dtype == likely.dtype == dtype
+        np.testing.assert_allclose(scores, on_exact_model.minority_score(X), rtol=1e-5)
+        np.testing.assert_allclose(likely, on_exact_model.predict_proba(X), atol=1e-5)
+        levels = on_exact_model.predict(rows)
+        assert levels.dtype == torch.long and (levels.numpy() == on_exact_model.predict(X)).all()
+    assert on_exact_model.minority_score(X).dtype == np.float64
+
+
+def test_no_batch_is_larger_than_what_goes_together(monkeypatch):
+    """Of 20 numbers, 10 rows of two columns: in the choice of the step, scores, the judge of the classifier, and samples."""
+    monkeypatch.setattr("semigroup.densities.minority_guidance.scores.PIECE_NUMBERS", 20)
+    X, _ = tailed(60)
+    sizes, model = {"model": [], "features": []}, exact_model(LONG_TAILED)
+
+    def seen(name, function):
+        def call(x, t):
+            sizes[name].append(len(x))
+            return function(x, t)
+
+        return call
+
+    options = {**QUICK, "noise_step": "auto", "n_levels": 3, "batch_size": 8, "classifier_steps": 2}
+    found = MinorityGuidance(**options, validation_fraction=0.5).fit(
+        X, model=seen("model", model), prediction="denoised", features=seen("features", lambda x, t: 2 * x)
     )
+    found.sample(25, n_steps=3)
+    found.predict_proba(X)
+    assert max(sizes["model"]) == max(sizes["features"]) == 10
+
+
+def test_order_of_the_batches_is_not_seeded_as_the_noise_is(monkeypatch):
+    seeds = []
+    sampler, loop = estimator_module.EpochSampler, estimator_module.train
+
+    def new_sampler(n, batch_size, seed):
+        seeds.append(seed)
+        return sampler(n, batch_size, seed)
+
+    def new_loop(*arguments, seed, **options):
+        seeds.append(seed)
+        return loop(*arguments, seed=seed, **options)
+
+    monkeypatch.setattr(estimator_module, "EpochSampler", new_sampler)
+    monkeypatch.setattr(estimator_module, "train", new_loop)
+    MinorityGuidance(**{**QUICK, "n_levels": 3, "n_training_steps": 2, "classifier_steps": 2}).fit(tailed(60)[0])
+    assert len(seeds) == len(set(seeds)) == 4
 
 
 @pytest.fixture(scope="module")
@@ -374,12 +470,12 @@ def on_digits() -> tuple[MinorityGuidance, np.ndarray, np.ndarray]:
         **QUICK,
         "noise_step": 0.2,
         "hidden": (256, 256),
-        "n_training_steps": 2000,
+        "n_training_steps": 1000,
         "learning_rate": 5e-3,
         "classifier_width": 128,
     }
     X = images[rows, None]
-    return MinorityGuidance(**{**options, "classifier_steps": 800}, n_sampling_steps=50).fit(X), X, labels[rows] == 8
+    return MinorityGuidance(**{**options, "classifier_steps": 1000}, n_sampling_steps=50).fit(X), X, labels[rows] == 8
 
 
 def test_digits_of_a_rare_class_score_high_and_guidance_leaves_the_crowd(on_digits):
@@ -418,6 +514,9 @@ def test_functions_of_the_users_are_attached_after_loading(on_exact_model, tmp_p
     np.testing.assert_array_equal(loaded.sample(5, n_steps=10), on_exact_model.sample(5, n_steps=10))
     with pytest.raises(ValueError, match="features must be left out"):
         loaded.attach(features=lambda x, t: x)
+    with pytest.raises(Exception, match="model") as caught:
+        loaded.attach(model=3)
+    assert isinstance(caught.value, TypeError) or "type-check" in str(caught.value).lower()
 
 
 def test_stopped_training_resumes_to_the_same_result(tmp_path):
@@ -473,19 +572,29 @@ def test_lpips_says_what_to_install(monkeypatch):
         lpips_distance()
 
 
-def test_lpips_sees_grey_images_in_colour(monkeypatch):
+def test_lpips_sees_grey_images_in_colour_and_scores_them(monkeypatch):
     class Module:
         class LPIPS(nn.Module):
             def __init__(self, net, verbose):
                 super().__init__()
+                self.layer = nn.Conv2d(3, 1, 1, bias=False)
+                nn.init.ones_(self.layer.weight)
 
             def forward(self, x, y):
                 assert x.shape[1] == y.shape[1] == 3
-                return (x - y).abs().mean((1, 2, 3), keepdim=True)
+                return self.layer((x - y).abs()).mean((1, 2, 3), keepdim=True)
 
     monkeypatch.setitem(__import__("sys").modules, "lpips", Module)
     found = lpips_distance()(torch.ones(4, 1, 8, 8), torch.zeros(4, 1, 8, 8))
-    assert torch.equal(found, torch.ones(4))
+    torch.testing.assert_close(found.detach(), torch.full((4,), 3.0))
+    images = digits()[0][:20, None]
+    options = {**QUICK, "n_levels": 3, "data_range": (0.0, 1.0)}
+    model = MinorityGuidance(**options, distance="lpips").fit_scores(
+        images, model=lambda x, t: 0 * x, prediction="denoised"
+    )
+    np.testing.assert_allclose(model.scores_, 3 * np.abs(2 * images - 1).mean((1, 2, 3)), rtol=1e-5)
+    with pytest.raises(ValueError, match='distance must not be "lpips"'):
+        fit_with(distance="lpips")()
 
 
 def test_held_out_rows_are_the_same_share_of_every_level():
@@ -537,9 +646,10 @@ def fit_with(**options):
     return lambda: MinorityGuidance(**{**QUICK, "n_levels": 3, "n_training_steps": 2, **options}).fit(X)
 
 
-def given(X=None, **arguments):
+def given(X=None, noise_step=0.3, network="auto", **arguments):
     X = tailed(60)[0] if X is None else X
-    return lambda: MinorityGuidance(**{**QUICK, "n_levels": 3, "n_training_steps": 2}).fit(X, **arguments)
+    options = {**QUICK, "n_levels": 3, "n_training_steps": 2, "noise_step": noise_step, "network": network}
+    return lambda: MinorityGuidance(**options).fit(X, **arguments)
 
 
 @pytest.mark.parametrize(
@@ -558,7 +668,16 @@ def given(X=None, **arguments):
         (fit_with(network="unet"), ValueError, "network"),
         (fit_with(data_range=(-1.0, 1.0)), ValueError, "data_range"),
         (fit_with(data_range=(1.0, -1.0)), ValueError, "data_range"),
-        (fit_with(n_noise_steps=20), ValueError, "n_steps"),
+        (fit_with(n_noise_steps=20), ValueError, "n_noise_steps must be >= 21"),
+        (fit_with(noise_step="foo"), ValueError, "noise_step"),
+        (fit_with(n_sampling_steps=0), ValueError, "n_sampling_steps must be"),
+        (fit_with(n_sampling_steps=101), ValueError, "n_sampling_steps must be"),
+        (fit_with(hidden=64), TypeError, "hidden"),
+        (fit_with(hidden=()), ValueError, "hidden"),
+        (fit_with(hidden=(0,)), ValueError, "hidden"),
+        (fit_with(width=12), ValueError, "width"),
+        (fit_with(device="tpu"), ValueError, "device"),
+        (fit_with(distance=lambda x, y: (x - y).norm(dim=1, keepdim=True)), ValueError, "distance must give"),
         (fit_with(validation_fraction=0.9), ValueError, "validation_fraction"),
         (given(np.ones((20, 2))), ValueError, "vary"),
         (given(np.full((20, 2), np.nan)), ValueError, "X holds NaN"),
@@ -569,17 +688,40 @@ def given(X=None, **arguments):
         (given(model=lambda x, t: [x]), ValueError, "model must give"),
         (given(model=lambda x, t: x * float("nan")), ValueError, "NaN"),
         (given(model=lambda x, t: x, prediction="velocity"), ValueError, "prediction"),
+        (given(prediction="score"), ValueError, "prediction must be left out"),
+        (given(schedule=VP()), TypeError, "schedule"),
+        (given(schedule=DDPMSchedule.linear(25), noise_step=50), ValueError, "noise_step"),
+        (given(model=lambda x, t: x, network="unet"), ValueError, "network"),
         (given(features=lambda x, t: x.detach()), ValueError, "differentiable"),
         (given(features=lambda x, t: x.sum()), ValueError, "features must give"),
         (given(classifier=lambda x, t: x), ValueError, "n_levels = 3 logits"),
         (given(classifier="yes"), TypeError, "classifier"),
     ],
 )
-def test_bad_input_is_refused_by_name(call, error, name):
+def test_bad_input_is_refused_by_name_before_training(call, error, name, monkeypatch):
+    monkeypatch.setattr(estimator_module, "train", lambda *arguments, **options: pytest.fail("trained"))
     with pytest.raises(Exception, match=name) as caught:
         call()
     # The shape checker of the tests may speak before the library does, where a type is wrong.
     assert isinstance(caught.value, error) or "type-check" in str(caught.value).lower()
+
+
+def test_distance_whose_package_is_missing_is_refused_before_training(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "lpips", None)
+    monkeypatch.setattr(estimator_module, "train", lambda *arguments, **options: pytest.fail("trained"))
+    with pytest.raises(ImportError, match="lpips"):
+        MinorityGuidance(**{**QUICK, "n_levels": 3}, distance="lpips").fit(digits()[0][:20, None])
+
+
+def test_what_is_refused_leaves_the_fit_of_before():
+    X, _ = tailed(60)
+    model = MinorityGuidance(**{**QUICK, "n_levels": 3, "n_training_steps": 2, "classifier_steps": 2}).fit(X)
+    before = model.sample(4, n_steps=3)
+    for wrong in ({"classifier": lambda x, t: x}, {"model": lambda x, t: x[:, :1]}, {"features": lambda x, t: x.sum()}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            model.fit(X[:30], **wrong)
+        np.testing.assert_array_equal(model.sample(4, n_steps=3), before)
+    assert len(model.scores_) == 60 and model.external_ == []
 
 
 def test_equal_scores_have_no_quantiles():
@@ -597,13 +739,23 @@ def test_equal_scores_have_no_quantiles():
         ({"level": (9, 11)}, "level"),
         ({"level": np.array([1, 2])}, "level must be 3"),
         ({"guidance": -0.1}, "guidance"),
-        ({"n_steps": 101}, "n must"),
+        ({"n_steps": 101}, "n_steps must be"),
+        ({"n_steps": 0}, "n_steps must be"),
         ({"temperature": -1.0}, "temperature"),
+        ({"temperature": 1.2, "sampler": "ddim"}, "temperature must be 1"),
+        ({"temperature": 1.2, "sampler": "ode"}, "temperature must be 1"),
     ],
 )
 def test_bad_requests_for_samples_are_refused_by_name(on_exact_model, options, name):
     with pytest.raises(ValueError, match=name):
         on_exact_model.sample(3, **options)
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "ode"])
+def test_samples_that_are_not_finite_are_refused_with_the_step_and_the_strength(on_exact_model, sampler):
+    wild = Guide(lambda x, t: x.sum(1) * float("nan"))
+    with pytest.raises(SolverFailed, match=rf"guidance=3\.5 with sampler='{sampler}': .* at .*step \d+"):
+        on_exact_model.sample(3, n_steps=10, sampler=sampler, also=[wild])
 
 
 def test_guidance_needs_the_classifier_and_sampling_a_fit(on_digits):

@@ -22,7 +22,9 @@ from semigroup.base import (
     check_choice,
     check_integer,
     check_number,
+    in_kind,
     numpy_generator,
+    require,
     seed_from,
     torch_generator,
 )
@@ -38,20 +40,23 @@ from semigroup.densities.minority_guidance.sampling import (
 from semigroup.densities.minority_guidance.scores import (
     Distance,
     choose_noise_step,
+    distances,
     euclidean,
     level_edges,
     levels_of,
     lpips_distance,
     minority_score,
+    rows_together,
 )
 from semigroup.nn.unet import ImageUNet
 from semigroup.schedules import DDPMSchedule
+from semigroup.sde import SolverFailed
 from semigroup.training import EpochSampler, seeded, train, warmup_then_linear
 
 __all__ = ["MinorityGuidance"]
 
 Function = Callable[[Tensor, Tensor], Tensor]
-# Rows that are sampled together, and rows on which the noise step is chosen.
+# Rows that are sampled together, if they are small, and rows on which the noise step is chosen.
 PIECE = 1024
 MOST_ROWS_FOR_CHOICE = 2000
 # Images below this many pixels a side are small enough for a perceptron.
@@ -59,6 +64,9 @@ SMALLEST_UNET = 16
 EVALUATE_EVERY = 100
 # Fixed noises at which held-out rows are judged.
 N_JUDGED = 8
+# The fewest steps of linear betas whose last one, 20 / T, is below 1.
+FEWEST_NOISE_STEPS = 21
+NOT_STORED = "this estimator was fitted with a {0} of yours, which is not stored: attach({0}=...)"
 
 
 class MinorityGuidance(Estimator):
@@ -79,8 +87,9 @@ class MinorityGuidance(Estimator):
     n_draws : int
         Noisy copies a score averages over.
     distance : {"l2", "features", "lpips"} or callable
-        Between an instance and its denoised copy: Euclidean, Euclidean between the features given to `fit`, LPIPS (needs the
-        package lpips and its weights), or ``distance(x, y)`` that gives one number a row. A callable cannot be stored.
+        Between an instance and its denoised copy: Euclidean, Euclidean between the features given to `fit`, LPIPS of images
+        (needs the package lpips and its weights), or ``distance(x, y)`` that gives one number a row, shape (batch,). A callable
+        cannot be stored.
     classes : {"quantile", "width"}
         Levels of equal size, or of equal width in the score, which starve the tail.
     guidance : float
@@ -92,11 +101,11 @@ class MinorityGuidance(Estimator):
     n_sampling_steps : int, optional
         Steps of sampling, spread over the noise steps; by default all of them.
     n_noise_steps : int
-        T, of linear betas. For a model of yours with other betas give `fit` its schedule.
+        T, of linear betas, at least 21. For a model of yours with other betas give `fit` its schedule.
     data_range : pair of float, "auto" or None
         Least and largest possible value, brought to [-1, 1]; denoised data are clamped to it. "auto": the range of the
         data for images ([-1, 1] where the model is yours), None for vectors. None: no clamping; data are centred and scaled to
-        unit variance, or left as they are where the model is yours.
+        unit variance, each column of vectors by itself and images as a whole, or left as they are where the model is yours.
     network : {"auto", "mlp", "unet"}
         By default a U-Net for images of 16 x 16 pixels or more, else a perceptron.
     hidden : sequence of int
@@ -144,8 +153,8 @@ class MinorityGuidance(Estimator):
         Tells the levels, where it was trained here.
     betas_ : array, shape (T,)
         The noise schedule.
-    shift_ : array or float, scale_ : float
-        The model sees ``(x - shift_) / scale_``.
+    shift_ : array or float, scale_ : array or float
+        The model sees ``(x - shift_) / scale_``; where a column is constant, `scale_` is 0 and the model sees ``x - shift_``.
     bounds_ : list of float or None
         Between which denoised data are clamped, in the model's units.
     shape_ : list of int
@@ -274,7 +283,7 @@ class MinorityGuidance(Estimator):
         model : callable, optional
             A trained diffusion model; by default one is trained.
         prediction : {"noise", "score", "denoised"}
-            What `model` predicts.
+            What `model` predicts; only where there is one.
         schedule : DDPMSchedule, optional
             Of `model`; by default `n_noise_steps` steps of linear betas.
         features : callable, optional
@@ -297,22 +306,19 @@ class MinorityGuidance(Estimator):
         ------
         ValueError, TypeError
             If an argument is out of its range, there are fewer than ``2 n_levels`` instances, data lie outside `data_range`,
-            scores are all equal or NaN, or a function handed in gives the wrong shape or is not differentiable; the message
-            names the argument.
+            or a function handed in gives the wrong shape or is not differentiable, all of which is found before anything is
+            trained; or if scores are all equal or NaN. The message names the argument.
+        ImportError
+            If distance="lpips" and the package is not installed.
 
         Warns
         -----
         UserWarning
             If no step met the conditions of noise_step="auto".
         """
-        options = {"model": model, "prediction": prediction, "schedule": schedule, "features": features}
-        self.fit_scores(X, progress=progress, checkpoint_dir=checkpoint_dir, resume=resume, **options)  # type: ignore[arg-type]
-        self._parts["classifier"] = classifier
-        self.external_ = sorted(name for name, part in self._parts.items() if part is not None)
-        data = self._known(X)
-        if classifier is not None:
-            self._check_classifier(data)
-        else:
+        parts = {"model": model, "features": features, "classifier": classifier}
+        data = self._fit_scores(X, parts, prediction, schedule, progress, checkpoint_dir, resume)
+        if classifier is None:
             self._train_classifier(data, progress, checkpoint_dir, resume)
         return self
 
@@ -340,37 +346,58 @@ class MinorityGuidance(Estimator):
         MinorityGuidance
             It scores, predicts levels and samples without guidance.
         """
-        self._check_parameters(features)
+        parts = {"model": model, "features": features, "classifier": None}
+        self._fit_scores(X, parts, prediction, schedule, progress, checkpoint_dir, resume)
+        return self
+
+    def _fit_scores(
+        self,
+        X: Any,
+        parts: dict[str, Function | None],
+        prediction: str,
+        schedule: DDPMSchedule | None,
+        progress: bool,
+        checkpoint_dir: str | os.PathLike[str] | None,
+        resume: bool,
+    ) -> Tensor:
+        """Check everything, forget the fit of before, train the model if need be, and score; gives the data in its units."""
+        if schedule is not None and not isinstance(schedule, DDPMSchedule):
+            raise TypeError(f"schedule must be a DDPMSchedule, got {type(schedule).__name__}")
+        self._check_parameters(parts["features"], self.n_noise_steps if schedule is None else schedule.n_steps)
+        _check_callable(parts)
         check_choice(prediction, "prediction", ("noise", "score", "denoised"))
-        for name, part in (("model", model), ("features", features)):
-            if part is not None and not callable(part):
-                raise TypeError(f"{name} must be callable as {name}(x_t, t), got {type(part).__name__}")
-        samples = _check_samples(X)
-        if len(samples) < 2 * self.n_levels:
-            raise ValueError(f"X must hold at least 2 n_levels = {2 * self.n_levels} instances, got {len(samples)}")
+        own_model = parts["model"] is not None
+        if not own_model and prediction != "noise":
+            raise ValueError(f"prediction must be left out where no model is given, got {prediction!r}")
+        samples = self._check_data(X)
+        schedule = DDPMSchedule.linear(self.n_noise_steps) if schedule is None else schedule
+        shift, scale, bounds = self._units(samples, own_model=own_model)
+        data = self._in_units(samples, shift, scale)
+        if parts["model"] is not None:
+            _check_model(parts["model"], data, prediction)
+        if parts["features"] is not None:
+            _check_features(parts["features"], data)
+        if parts["classifier"] is not None:
+            _check_classifier(parts["classifier"], data, self.n_levels)
+        distances(self._distance(parts["features"]), data[:2], data[:2])
+
         for name in [name for name in vars(self) if name.endswith("_") and not name.startswith("_")]:
             delattr(self, name)
-        schedule = DDPMSchedule.linear(self.n_noise_steps) if schedule is None else schedule
         self.betas_ = schedule.betas
         self.shape_ = list(samples.shape[1:])
         self.n_features_in_ = math.prod(self.shape_)
-        self._parts: dict[str, Function | None] = {"model": model, "features": features, "classifier": None}
-        self.external_ = sorted(name for name, part in self._parts.items() if part is not None)
+        self.shift_, self.scale_, self.bounds_ = shift, scale, bounds
+        self._parts = parts
+        self.external_ = sorted(name for name, part in parts.items() if part is not None)
         self.prediction_ = prediction
-        self._set_units(samples, own_model=model is not None)
-        data = self._to_model(samples)
-        if model is None:
+        if not own_model:
             self._train_denoiser(data, progress, checkpoint_dir, resume)
-        else:
-            self._check_model(data)
-        if features is not None:
-            self._check_features(data)
 
         self.noise_step_ = self._resolve_noise_step(data)
         self.scores_ = self._score(data, self.noise_step_, self.n_draws, self._generator(1))
         self.edges_ = level_edges(self.scores_, self.n_levels, width=self.classes == "width")
         self.levels_ = levels_of(self.scores_, self.edges_)
-        return self
+        return data
 
     def attach(
         self, *, model: Function | None = None, features: Function | None = None, classifier: Function | None = None
@@ -387,11 +414,13 @@ class MinorityGuidance(Estimator):
         MinorityGuidance
         """
         check_is_fitted(self, "scores_")
-        for name, part in (("model", model), ("features", features), ("classifier", classifier)):
-            if part is not None:
-                if name not in self.external_:
-                    raise ValueError(f"{name} must be left out: this estimator was fitted without one of yours")
-                self._parts[name] = part
+        parts = {"model": model, "features": features, "classifier": classifier}
+        _check_callable(parts)
+        given = {name: part for name, part in parts.items() if part is not None}
+        for name in given:
+            if name not in self.external_:
+                raise ValueError(f"{name} must be left out: this estimator was fitted without one of yours")
+        self._parts |= given
         return self
 
     def _train_denoiser(
@@ -401,7 +430,8 @@ class MinorityGuidance(Estimator):
         with seeded(seed):
             network = self._build_denoiser()
         schedule = self.schedule
-        batches = EpochSampler(len(data), min(self.batch_size, len(data)), seed)
+        # Seeded apart: the training loop draws a step's noise from the numbers that would order the epoch of that index.
+        batches = EpochSampler(len(data), min(self.batch_size, len(data)), self._seed(5))
 
         def loss(model: nn.Module, step: int, generator: torch.Generator) -> Tensor:
             x0 = data[batches(step).to(data.device)]
@@ -439,17 +469,23 @@ class MinorityGuidance(Estimator):
         with seeded(seed):
             network = self._build_classifier()
         schedule = self.schedule
-        batches = EpochSampler(len(x_in), min(self.batch_size, len(x_in)), seed)
+        batches = EpochSampler(len(x_in), min(self.batch_size, len(x_in)), self._seed(6))
         # Where signal and noise are equal: held-out rows are told apart by their rarity there, not by single pixels.
         middle = int((schedule.std(torch.arange(schedule.n_steps + 1)).square() - 0.5).abs().argmin())
         judge = torch.Generator(device=data.device).manual_seed(seed)
-        copies = x_out.repeat(N_JUDGED, *(1,) * (data.ndim - 1))
-        noisy = schedule.noised(copies, middle, torch.randn(copies.shape, generator=judge, device=data.device))
-        judged = self._represent(noisy, torch.full((len(noisy),), middle)) if len(noisy) else noisy
+        copies, wanted = x_out.repeat(N_JUDGED, *(1,) * (data.ndim - 1)), y_out.repeat(N_JUDGED)
+        rows, judged = rows_together(data, PIECE), []
+        for start in range(0, len(copies), rows):
+            x = copies[start : start + rows]
+            noisy = schedule.noised(x, middle, torch.randn(x.shape, generator=judge, device=data.device))
+            judged.append((self._represent(noisy, torch.full((len(x),), middle)), wanted[start : start + rows]))
 
         def evaluate(model: nn.Module) -> float:
-            share = torch.full((len(judged),), middle / schedule.n_steps, device=judged.device)
-            return float(nn.functional.cross_entropy(model(judged, share), y_out.repeat(N_JUDGED)))
+            total = 0.0
+            for seen, labels in judged:
+                share = torch.full((len(seen),), middle / schedule.n_steps, device=seen.device)
+                total += float(nn.functional.cross_entropy(model(seen, share), labels, reduction="sum"))
+            return total / len(wanted)
 
         def loss(model: nn.Module, step: int, generator: torch.Generator) -> Tensor:
             chosen = batches(step).to(data.device)
@@ -491,7 +527,7 @@ class MinorityGuidance(Estimator):
         noise_step: int | float | None = None,
         n_draws: int | None = None,
         random_state: int | None = None,
-    ) -> Float[np.ndarray, " n"]:
+    ) -> Any:
         """How rare each instance is; high is rare.
 
         Parameters
@@ -504,24 +540,30 @@ class MinorityGuidance(Estimator):
 
         Returns
         -------
-        array, shape (n,)
+        array or Tensor, shape (n,)
         """
         check_is_fitted(self, "scores_")
-        data = self._known(X)
-        step = self.noise_step_ if noise_step is None else self._as_step(noise_step)
+        step = self.noise_step_ if noise_step is None else _as_step(noise_step, len(self.betas_))
         draws = check_integer(self.n_draws if n_draws is None else n_draws, "n_draws", minimum=1)
-        return self._score(data, step, draws, self._generator(1, random_state))
+        found = self._score(self._known(X), step, draws, self._generator(1, random_state))
+        return in_kind(torch.from_numpy(found), X)
 
-    def predict(self, X: Any) -> Int[np.ndarray, " n"]:
+    def predict(self, X: Any) -> Any:
         """Level of each instance by its minority score, from 0 for the most common on.
 
         Parameters
         ----------
         X : array-like or Tensor, shape (n, *shape)
-        """
-        return levels_of(self.minority_score(X), self.edges_)
 
-    def predict_proba(self, X: Any, t: int = 1) -> Float[np.ndarray, "n n_levels"]:
+        Returns
+        -------
+        array or Tensor of int, shape (n,)
+        """
+        check_is_fitted(self, "scores_")
+        scores = self._score(self._known(X), self.noise_step_, self.n_draws, self._generator(1))
+        return in_kind(torch.from_numpy(levels_of(scores, self.edges_)), X)
+
+    def predict_proba(self, X: Any, t: int = 1) -> Any:
         """The classifier's probabilities of the levels, given instances with the noise of step t.
 
         Parameters
@@ -529,13 +571,20 @@ class MinorityGuidance(Estimator):
         X : array-like or Tensor, shape (n, *shape)
             In units of the data, noisy or not.
         t : int
+
+        Returns
+        -------
+        array or Tensor, shape (n, n_levels)
         """
         self._check_guidable()
         check_integer(t, "t", minimum=1, maximum=len(self.betas_))
         x = self._known(X, within=False)
         with torch.no_grad():
-            logits = [self._classify(piece, torch.full((len(piece),), t, device=x.device)) for piece in x.split(PIECE)]
-        return torch.cat(logits).softmax(1).cpu().numpy()
+            logits = [
+                self._classify(piece, torch.full((len(piece),), t, device=x.device))
+                for piece in x.split(rows_together(x, PIECE))
+            ]
+        return in_kind(torch.cat(logits).softmax(1), X)
 
     def predict_noise(self, x: Tensor, t: Int[Tensor, " batch"]) -> Tensor:
         """The noise in x_t, in the model's units: what `fit` of another estimator takes as its `model`.
@@ -557,7 +606,13 @@ class MinorityGuidance(Estimator):
 
     def _score(self, data: Tensor, step: int, n_draws: int, generator: torch.Generator) -> np.ndarray:
         found = minority_score(
-            data, self._denoise, self.schedule, step, n_draws=n_draws, distance=self._distance(), generator=generator
+            data,
+            self._denoise,
+            self.schedule,
+            step,
+            n_draws=n_draws,
+            distance=self._distance(self._parts["features"]),
+            generator=generator,
         )
         return found.double().cpu().numpy()
 
@@ -569,19 +624,19 @@ class MinorityGuidance(Estimator):
     def _clamp(self, x: Tensor) -> Tensor:
         return x if self.bounds_ is None else x.clamp(*self.bounds_)
 
-    def _distance(self) -> Distance:
+    def _distance(self, features: Function | None) -> Distance:
         if callable(self.distance):
             return self.distance
         if self.distance == "l2":
             return euclidean
         if self.distance == "lpips":
             return lpips_distance(self._device())
-        features = self._part("features")
+        if features is None:
+            raise NotFittedError(NOT_STORED.format("features"))
 
         def distance(x: Tensor, y: Tensor) -> Tensor:
             clean = torch.zeros(len(x), dtype=torch.long, device=x.device)
-            with torch.no_grad():
-                return euclidean(features(x, clean), features(y, clean))
+            return euclidean(features(x, clean), features(y, clean))
 
         return distance
 
@@ -615,7 +670,7 @@ class MinorityGuidance(Estimator):
         sampler, n_steps : optional
             In place of the estimator's.
         temperature : float
-            Factor of the noise that sampler="ddpm" adds; 1 is the model.
+            Factor of the noise that sampler="ddpm" adds; 1 is the model. The other samplers add none and take no other.
         random_state : int, optional
             Seed of this call; by default the estimator's.
         progress : bool
@@ -631,20 +686,26 @@ class MinorityGuidance(Estimator):
         NotFittedError
             Before `fit`; with guidance, also after `fit_scores` alone.
         ValueError, TypeError
-            If an argument is out of its range, or a sample is NaN or infinite.
+            If an argument is out of its range.
+        SolverFailed
+            If a sample is NaN or infinite; says at which step.
         """
         check_is_fitted(self, "scores_")
         n = check_integer(n, "n", minimum=1)
         strength = check_number(self.guidance if guidance is None else guidance, "guidance", minimum=0)
         name = check_choice(self.sampler if sampler is None else sampler, "sampler", ("ddpm", "ddim", "ode"))
-        check_number(temperature, "temperature", minimum=0)
+        if check_number(temperature, "temperature", minimum=0) != 1 and name != "ddpm":
+            raise ValueError(f"temperature must be 1 with sampler={name!r}, which adds no noise, got {temperature}")
         rng = numpy_generator(self._seed(3, random_state))
         levels = self._check_level(level, n, rng)
         if strength > 0:
             self._check_guidable()
         schedule = self.schedule
-        asked = self.n_sampling_steps if n_steps is None else n_steps
-        steps = schedule.grid(schedule.n_steps if asked is None else asked)
+        if n_steps is None:
+            asked = _check_sampling_steps(self.n_sampling_steps, "n_sampling_steps", schedule.n_steps)
+        else:
+            asked = _check_sampling_steps(n_steps, "n_steps", schedule.n_steps)
+        steps = schedule.grid(asked)
         device = torch.device(self._device())
         generator = torch_generator(rng, device)
         low, high = (share * schedule.n_steps for share in self.guidance_range)
@@ -653,8 +714,10 @@ class MinorityGuidance(Estimator):
             with torch.no_grad():
                 return self.predict_noise(x, torch.full((len(x),), t, device=device))
 
+        piece = rows_together(torch.empty(1, *self.shape_), PIECE)
+
         def draw(start: int) -> Tensor:
-            wanted = torch.from_numpy(levels[start : start + PIECE]).to(device)
+            wanted = torch.from_numpy(levels[start : start + piece]).to(device)
             guides = [*also, *([Guide(class_log_prob(self._classify, wanted), strength)] if strength > 0 else [])]
 
             def gradient(x: Tensor, t: int) -> Tensor | None:
@@ -676,13 +739,11 @@ class MinorityGuidance(Estimator):
 
         from rich.progress import track
 
-        pieces = track(range(0, n, PIECE), description="sampling", disable=not progress)
-        found = torch.cat([draw(start) for start in pieces])
-        bad = ~torch.isfinite(found).flatten(1).all(1)
-        if bad.any():
-            raise ValueError(
-                f"guidance={strength:g} with sampler={name!r} made {int(bad.sum())} of {n} samples NaN or infinite"
-            )
+        pieces = track(range(0, n, piece), description="sampling", disable=not progress)
+        try:
+            found = torch.cat([draw(start) for start in pieces])
+        except SolverFailed as error:
+            raise SolverFailed(f"guidance={strength:g} with sampler={name!r}: {error}") from error
         return (self.shift_ + self.scale_ * found.double().cpu().numpy()).astype(np.float32)
 
     def _classify(self, x: Tensor, t: Tensor) -> Tensor:
@@ -717,13 +778,15 @@ class MinorityGuidance(Estimator):
     def _generator(self, use: int, random_state: int | None = None) -> torch.Generator:
         return torch.Generator(device=self._device()).manual_seed(self._seed(use, random_state))
 
-    def _check_parameters(self, features: Function | None) -> None:
+    def _check_parameters(self, features: Function | None, n_steps: int) -> None:
         check_integer(self.n_levels, "n_levels", minimum=2)
         check_integer(self.n_draws, "n_draws", minimum=1)
         if not callable(self.distance):
             check_choice(self.distance, "distance", ("l2", "features", "lpips"))
         if self.distance == "features" and features is None:
             raise ValueError('features must be given for distance="features"')
+        if self.distance == "lpips":
+            require("lpips", "lpips")
         check_choice(self.classes, "classes", ("quantile", "width"))
         check_number(self.guidance, "guidance", minimum=0)
         low, high = _pair(self.guidance_range, "guidance_range")
@@ -732,12 +795,25 @@ class MinorityGuidance(Estimator):
                 f"guidance_range must be two rising shares of the steps within [0, 1], got {self.guidance_range}"
             )
         check_choice(self.sampler, "sampler", ("ddpm", "ddim", "ode"))
-        check_integer(self.n_noise_steps, "n_noise_steps", minimum=2)
+        check_integer(self.n_noise_steps, "n_noise_steps", minimum=FEWEST_NOISE_STEPS)
+        if self.noise_step != "auto":
+            _as_step(self.noise_step, n_steps)
+        _check_sampling_steps(self.n_sampling_steps, "n_sampling_steps", n_steps)
         if self.data_range is not None and self.data_range != "auto":
             low, high = _pair(self.data_range, "data_range")
             if low >= high:
                 raise ValueError(f"data_range must rise, got {self.data_range}")
         check_choice(self.network, "network", ("auto", "mlp", "unet"))
+        for name in ("hidden", "multipliers"):
+            widths = getattr(self, name)
+            if not isinstance(widths, tuple | list):
+                raise TypeError(f"{name} must be a sequence of integers, got {widths!r}")
+            if not widths:
+                raise ValueError(f"{name} must hold at least one number")
+            for value in widths:
+                check_integer(value, name, minimum=1)
+        if check_integer(self.width, "width", minimum=8) % 8:
+            raise ValueError(f"width must be divisible by 8, got {self.width}")
         for name in ("n_training_steps", "batch_size", "classifier_width", "classifier_steps"):
             check_integer(getattr(self, name), name, minimum=1)
         for name in ("learning_rate", "classifier_learning_rate"):
@@ -745,6 +821,8 @@ class MinorityGuidance(Estimator):
         check_number(self.ema_decay, "ema_decay", minimum=0, below=1)
         check_number(self.classifier_weight_decay, "classifier_weight_decay", minimum=0)
         check_number(self.validation_fraction, "validation_fraction", minimum=0, maximum=0.5)
+        if self.device is not None:
+            check_choice(self.device, "device", ("cpu", "cuda"))
 
     def _known(self, X: Any, *, within: bool = True) -> Tensor:
         """Instances of the fitted shape and range, in the model's units."""
@@ -753,38 +831,55 @@ class MinorityGuidance(Estimator):
             raise ValueError(f"X must hold instances of shape {tuple(self.shape_)}, got {samples.shape[1:]}")
         if within and self.bounds_ is not None:
             _check_range(samples, *(self.shift_ + self.scale_ * bound for bound in self.bounds_))
-        return self._to_model(samples)
+        return self._in_units(samples, self.shift_, self.scale_)
 
-    def _set_units(self, samples: np.ndarray, *, own_model: bool) -> None:
-        """Learn how the data are brought into the model's units."""
+    def _check_data(self, X: Any) -> np.ndarray:
+        """Instances to fit, enough of them and of a shape that the network and the distance take."""
+        samples = _check_samples(X)
+        if len(samples) < 2 * self.n_levels:
+            raise ValueError(f"X must hold at least 2 n_levels = {2 * self.n_levels} instances, got {len(samples)}")
+        for name, images_only in (("network", "unet"), ("distance", "lpips")):
+            if samples.ndim == 2 and getattr(self, name) == images_only:
+                raise ValueError(f'{name} must not be "{images_only}" for vectors')
+        return samples
+
+    def _units(self, samples: np.ndarray, *, own_model: bool) -> tuple[Any, Any, list[float] | None]:
+        """Shift, scale and bounds of the model's units."""
         limits: Any = self.data_range
         if limits == "auto":
             seen = (-1.0, 1.0) if own_model else (float(samples.min()), float(samples.max()))
             limits = seen if samples.ndim == 4 else None
-        self.shift_: Any = 0.0
-        self.scale_ = 1.0
-        self.bounds_ = None
+        varies = samples.max(0) > samples.min(0)
+        if not varies.any():
+            raise ValueError("X must vary: all instances are equal, and none is rarer than another")
         if limits is not None:
             low, high = map(float, limits)
             _check_range(samples, low, high)
-            if low < high:
-                self.shift_, self.scale_, self.bounds_ = (low + high) / 2, (high - low) / 2, [-1.0, 1.0]
-        elif not own_model:
-            self.shift_ = samples.mean(0)
-            self.scale_ = float((samples - self.shift_).std())
-        if samples.min() == samples.max() or self.scale_ <= 0:
-            raise ValueError("X must vary: all instances are equal, and none is rarer than another")
+            return (low + high) / 2, (high - low) / 2, [-1.0, 1.0]
+        if own_model:
+            return 0.0, 1.0, None
+        shift = samples.mean(0)
+        if samples.ndim == 4:
+            return shift, float((samples - shift).std()), None
+        # Columns in units of their own count alike. One that does not vary has none, and samples of it keep its value.
+        return shift, np.where(varies, samples.std(0), 0.0), None
 
-    def _to_model(self, samples: np.ndarray) -> Tensor:
-        return torch.from_numpy(((samples - self.shift_) / self.scale_).astype(np.float32)).to(self._device())
+    def _in_units(self, samples: np.ndarray, shift: Any, scale: Any) -> Tensor:
+        return torch.from_numpy(((samples - shift) / np.where(scale > 0, scale, 1.0)).astype(np.float32)).to(
+            self._device()
+        )
 
     def _resolve_noise_step(self, data: Tensor) -> int:
         if self.noise_step != "auto":
-            return self._as_step(self.noise_step)
+            return _as_step(self.noise_step, len(self.betas_))
         generator = self._generator(4)
         rows = torch.randperm(len(data), generator=generator, device=data.device)[:MOST_ROWS_FOR_CHOICE]
         choice = choose_noise_step(
-            data[rows], self._denoise, self.schedule, distance=self._distance(), generator=generator
+            data[rows],
+            self._denoise,
+            self.schedule,
+            distance=self._distance(self._parts["features"]),
+            generator=generator,
         )
         if not choice.clear:
             found = ", ".join(
@@ -796,14 +891,6 @@ class MinorityGuidance(Estimator):
                 stacklevel=4,
             )
         return choice.step
-
-    def _as_step(self, value: Any) -> int:
-        n = len(self.betas_)
-        if isinstance(value, str):
-            raise ValueError(f'noise_step must be a step, a fraction or "auto", got {value!r}')
-        if isinstance(value, float | np.floating):
-            return max(1, round(check_number(value, "noise_step", above=0, maximum=1) * n))
-        return check_integer(value, "noise_step", minimum=1, maximum=n)
 
     def _check_level(self, level: Any, n: int, rng: np.random.Generator) -> Int[np.ndarray, " n"]:
         top = self.n_levels - 1
@@ -826,42 +913,10 @@ class MinorityGuidance(Estimator):
         if not hasattr(self, "classifier_") and "classifier" not in self.external_:
             raise NotFittedError("there is no minority classifier yet: call fit, or sample with guidance=0")
 
-    def _check_model(self, data: Tensor) -> None:
-        x, t = data[:2], torch.ones(len(data[:2]), dtype=torch.long, device=data.device)
-        with torch.no_grad():
-            found = self._part("model")(x, t)
-        if not isinstance(found, Tensor) or found.shape != x.shape:
-            what = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-            raise ValueError(
-                f"model must give a tensor of shape {tuple(x.shape)}, the {self.prediction_} in x_t, got {what}"
-            )
-
-    def _check_features(self, data: Tensor) -> None:
-        x, t = data[:2].clone().requires_grad_(), torch.ones(len(data[:2]), dtype=torch.long, device=data.device)
-        found = self._part("features")(x, t)
-        if not isinstance(found, Tensor) or found.ndim not in (2, 4) or len(found) != len(x):
-            raise ValueError("features must give a tensor of shape (batch, n) or (batch, channel, size, size)")
-        slope = torch.autograd.grad(found.sum(), x, allow_unused=True)[0] if found.requires_grad else None
-        if slope is None:
-            raise ValueError("features must be differentiable with respect to x_t: guidance follows their gradient")
-
-    def _check_classifier(self, data: Tensor) -> None:
-        classifier = self._part("classifier")
-        if not callable(classifier):
-            raise TypeError(f"classifier must be callable as classifier(x_t, t), got {type(classifier).__name__}")
-        with torch.no_grad():
-            found = classifier(data[:2], torch.ones(len(data[:2]), dtype=torch.long, device=data.device))
-        if found.shape != (len(data[:2]), self.n_levels):
-            raise ValueError(
-                f"classifier must give n_levels = {self.n_levels} logits a row, got shape {tuple(found.shape)}"
-            )
-
     def _part(self, name: str) -> Function:
         part = self._parts.get(name)
         if part is None:
-            raise NotFittedError(
-                f"this estimator was fitted with a {name} of yours, which is not stored: attach({name}=...)"
-            )
+            raise NotFittedError(NOT_STORED.format(name))
         return part
 
     def _build_denoiser(self) -> nn.Module:
@@ -878,8 +933,6 @@ class MinorityGuidance(Estimator):
         return build_classifier(shape, self.n_levels, width=self.classifier_width, convolutional=convolutional)
 
     def _is_unet(self) -> bool:
-        if self.network == "unet" and len(self.shape_) == 1:
-            raise ValueError('network must not be "unet" for vectors')
         return self.network == "unet" or (
             self.network == "auto" and len(self.shape_) == 3 and self.shape_[1] >= SMALLEST_UNET
         )
@@ -920,6 +973,62 @@ def _check_range(samples: np.ndarray, low: float, high: float) -> None:
         raise ValueError(
             f"X must lie in data_range, {low:g} to {high:g}, got values from {samples.min():g} to {samples.max():g}"
         )
+
+
+def _as_step(value: Any, n_steps: int) -> int:
+    """A step, given as one or as a fraction of all."""
+    if isinstance(value, str):
+        raise ValueError(f'noise_step must be a step, a fraction or "auto", got {value!r}')
+    if isinstance(value, float | np.floating):
+        return max(1, round(check_number(value, "noise_step", above=0, maximum=1) * n_steps))
+    return check_integer(value, "noise_step", minimum=1, maximum=n_steps)
+
+
+def _check_sampling_steps(value: Any, name: str, n_steps: int) -> int:
+    return n_steps if value is None else check_integer(value, name, minimum=1, maximum=n_steps)
+
+
+def _check_callable(parts: dict[str, Function | None]) -> None:
+    for name, part in parts.items():
+        if part is not None and not callable(part):
+            raise TypeError(f"{name} must be callable as {name}(x_t, t), got {type(part).__name__}")
+
+
+def _two_rows(data: Tensor) -> tuple[Tensor, Tensor]:
+    """What a function of the user's is tried on."""
+    return data[:2].clone(), torch.ones(len(data[:2]), dtype=torch.long, device=data.device)
+
+
+def _check_model(model: Function, data: Tensor, prediction: str) -> None:
+    x, t = _two_rows(data)
+    with torch.no_grad():
+        found = model(x, t)
+    if not isinstance(found, Tensor) or found.shape != x.shape:
+        raise ValueError(
+            f"model must give a tensor of shape {tuple(x.shape)}, the {prediction} in x_t, got {_kind(found)}"
+        )
+
+
+def _check_features(features: Function, data: Tensor) -> None:
+    x, t = _two_rows(data)
+    found = features(x.requires_grad_(), t)
+    if not isinstance(found, Tensor) or found.ndim not in (2, 4) or len(found) != len(x):
+        raise ValueError("features must give a tensor of shape (batch, n) or (batch, channel, size, size)")
+    slope = torch.autograd.grad(found.sum(), x, allow_unused=True)[0] if found.requires_grad else None
+    if slope is None:
+        raise ValueError("features must be differentiable with respect to x_t: guidance follows their gradient")
+
+
+def _check_classifier(classifier: Function, data: Tensor, n_levels: int) -> None:
+    x, t = _two_rows(data)
+    with torch.no_grad():
+        found = classifier(x, t)
+    if not isinstance(found, Tensor) or found.shape != (len(x), n_levels):
+        raise ValueError(f"classifier must give n_levels = {n_levels} logits a row, got {_kind(found)}")
+
+
+def _kind(found: Any) -> str:
+    return f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
 
 
 def _pair(value: Any, name: str) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from semigroup.schedules import DDPMSchedule
-from semigroup.sde import heun
+from semigroup.sde import SolverFailed, heun
 
 __all__ = ["Guide", "class_log_prob", "guidance_gradient", "sample_ddim", "sample_ddpm", "sample_ode"]
 
@@ -114,6 +114,11 @@ def sample_ddpm(
     temperature : float
         Factor of the added noise's standard deviation.
 
+    Raises
+    ------
+    SolverFailed
+        If a state is NaN or infinite; says at which step.
+
     References
     ----------
     Dhariwal, P. and Nichol, A. (2021). Diffusion models beat GANs on image synthesis. NeurIPS, algorithm 1.
@@ -127,6 +132,7 @@ def sample_ddpm(
         if variance > 0:
             fresh = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
             x = x + temperature * np.sqrt(variance) * fresh
+        _require_finite(x, s)
     return x
 
 
@@ -146,6 +152,11 @@ def sample_ddim(
     noise, x, schedule, steps, gradient, clamp
         As for `sample_ddpm`.
 
+    Raises
+    ------
+    SolverFailed
+        As for `sample_ddpm`.
+
     References
     ----------
     Dhariwal, P. and Nichol, A. (2021), as for `sample_ddpm`, algorithm 2.
@@ -153,6 +164,7 @@ def sample_ddim(
     for t, s in pairwise(steps):
         clean, guided = _guided(noise, x, t, schedule, gradient, clamp)
         x = schedule.noised(clean, s, guided)
+        _require_finite(x, s)
     return x
 
 
@@ -173,6 +185,11 @@ def sample_ode(
     ----------
     noise, x, schedule, steps, gradient, clamp
         As for `sample_ddpm`.
+
+    Raises
+    ------
+    SolverFailed
+        As for `sample_ddpm`.
     """
     grid = torch.tensor(list(steps))
     scales = schedule.scale(grid)
@@ -182,8 +199,20 @@ def sample_ode(
         i = int((sigmas - sigma).abs().argmin())  # the integrator gives back times of the grid, up to rounding
         return _guided(noise, scales[i] * y, steps[i], schedule, gradient, clamp)[1]
 
-    # At sigma = 0 there is no noise to predict.
-    return heun(slope, x / scales[0], sigmas.tolist(), euler_last=True, keep="last")[:, 0] * scales[-1]
+    y = x / scales[0]
+    for i, step in enumerate(steps[1:]):
+        last = step == steps[-1]  # at sigma = 0 there is no noise to predict
+        try:
+            y = heun(slope, y, sigmas[i : i + 2].tolist(), euler_last=last, keep="last")[:, 0]
+        except SolverFailed as error:
+            raise SolverFailed(f"{error}, which is step {step}") from error
+    return y * scales[-1]
+
+
+def _require_finite(x: Tensor, step: int) -> None:
+    bad = ~torch.isfinite(x).flatten(1).all(1)
+    if bad.any():
+        raise SolverFailed(f"{bad.double().mean().item():.1%} of the samples are NaN or infinite at step {step}")
 
 
 def _clean(eps: Tensor, x: Tensor, t: int, schedule: DDPMSchedule, clamp: Clamp | None) -> Tensor:

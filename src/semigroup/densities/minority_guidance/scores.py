@@ -27,8 +27,9 @@ __all__ = [
     "minority_score",
 ]
 
-# Noisy copies that go through the network together.
-PIECE = 4096
+# Noisy copies that go through the network together: at most so many rows, and so many numbers, since a U-Net holds some hundred
+# times its images.
+PIECE, PIECE_NUMBERS = 4096, 2**19
 SHARES = tuple(tenth / 10 for tenth in range(1, 10))
 LEAST_CORRELATION = 0.8
 LEAST_SPREAD = 0.5
@@ -42,8 +43,39 @@ def euclidean(x: Float[Tensor, "batch *shape"], y: Float[Tensor, "batch *shape"]
     return (x - y).flatten(1).norm(dim=1)
 
 
+def rows_together(like: Float[Tensor, "batch *shape"], most: int = PIECE) -> int:
+    """How many rows of this shape go through a network together, whose memory is bounded for images of any size.
+
+    Examples
+    --------
+    >>> rows_together(torch.zeros(1, 2)), rows_together(torch.zeros(1, 3, 32, 32))
+    (4096, 170)
+    """
+    return max(1, min(most, PIECE_NUMBERS // like[0].numel()))
+
+
+def distances(
+    distance: Distance, x: Float[Tensor, "batch *shape"], y: Float[Tensor, "batch *shape"]
+) -> Float[Tensor, " batch"]:
+    """The distance of each pair, without a graph of the network that may be behind it.
+
+    Raises
+    ------
+    ValueError
+        If it is not one number a row.
+    """
+    with torch.no_grad():
+        found = distance(x, y)
+    if not isinstance(found, Tensor) or found.shape != (len(x),):
+        what = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        raise ValueError(f"distance must give a tensor of one number a row, shape ({len(x)},), got {what}")
+    return found
+
+
 def lpips_distance(device: torch.device | str = "cpu") -> Distance:
-    """LPIPS with VGG, the paper's distance, of images in [-1, 1]; its weights are downloaded on first use.
+    """LPIPS with VGG, the paper's distance, of images in [-1, 1] with 16 pixels a side or more.
+
+    Its weights are downloaded on first use.
 
     Raises
     ------
@@ -83,7 +115,7 @@ def minority_score(
     n_draws : int
         Noisy copies that are averaged over.
     distance : callable
-        ``d(x, y)``, one number a row.
+        ``d(x, y)``, one number a row, shape (batch,).
     generator : torch.Generator, optional
         On the device of `x0`.
 
@@ -106,9 +138,12 @@ def minority_score(
     check_integer(n_draws, "n_draws", minimum=1)
     pieces = [
         torch.stack(
-            [distance(rows, clean) for clean in denoised_copies(rows, denoise, schedule, t, n_draws, generator)]
+            [
+                distances(distance, rows, clean)
+                for clean in denoised_copies(rows, denoise, schedule, t, n_draws, generator)
+            ]
         )
-        for rows in x0.split(PIECE)
+        for rows in x0.split(rows_together(x0))
     ]
     scores = torch.cat(pieces, dim=1).mean(0)
     if not torch.isfinite(scores).all():
@@ -120,7 +155,7 @@ def denoised_copies(
     x0: Tensor, denoise: Denoise, schedule: DDPMSchedule, t: int, n_draws: int, generator: torch.Generator | None
 ) -> Iterator[Tensor]:
     """The posterior mean of each of several noisy copies, as many copies at once as make a piece."""
-    together = max(1, PIECE // len(x0))
+    together = max(1, rows_together(x0) // len(x0))
     for start in range(0, n_draws, together):
         n = min(together, n_draws - start)
         copies = x0.repeat(n, *(1,) * (x0.ndim - 1))
@@ -182,19 +217,26 @@ def choose_noise_step(
     NoiseChoice
     """
     steps = sorted({max(1, round(share * schedule.n_steps)) for share in SHARES})
-    away = x0 - x0.mean(0)
-    norms = away.flatten(1).norm(dim=1).clamp(min=torch.finfo(x0.dtype).tiny)
+    mean = x0.mean(0)
+
+    def score_and_spread(rows: Tensor, t: int) -> Tensor:
+        """Each row's score, and the mean of its copies' distance to the mean of the data over the row's own."""
+        norms = (rows - mean).flatten(1).norm(dim=1).clamp(min=torch.finfo(rows.dtype).tiny)
+        found = [
+            torch.stack([distances(distance, rows, clean), (clean - mean).flatten(1).norm(dim=1) / norms])
+            for clean in denoised_copies(rows, denoise, schedule, t, n_draws, generator)
+        ]
+        return torch.stack(found).mean(0)
+
     correlations, spreads = [], []
     for t in steps:
-        halves, ratios = [], []
-        for _ in range(2):
-            clean = list(denoised_copies(x0, denoise, schedule, t, n_draws, generator))
-            halves.append(torch.stack([distance(x0, copy) for copy in clean]).mean(0).cpu().numpy())
-            ratios += [(copy - x0.mean(0)).flatten(1).norm(dim=1) / norms for copy in clean]
+        pieces = x0.split(rows_together(x0))
+        halves = [torch.cat([score_and_spread(rows, t) for rows in pieces], dim=1) for _ in range(2)]
+        scores = [half[0].cpu().numpy() for half in halves]
         # Scores that do not vary at all rank nothing.
-        varied = all(half.min() < half.max() for half in halves)
-        correlations.append(float(spearmanr(*halves).statistic) if varied else 0.0)
-        spreads.append(float(torch.stack(ratios).mean(0).median()))
+        varied = all(score.min() < score.max() for score in scores)
+        correlations.append(float(spearmanr(*scores).statistic) if varied else 0.0)
+        spreads.append(float(torch.stack([half[1] for half in halves]).mean(0).median()))
     correlation, spread = np.array(correlations), np.array(spreads)
     # Once collapsed, what moves the denoised data away from the mean again is the network's error over a small sqrt(abar).
     alive = np.logical_and.accumulate(spread > LEAST_SPREAD)
