@@ -628,6 +628,33 @@ def test_job_ranks_a_table_under_its_column_names_and_draws_single_columns(tmp_p
     assert set(outcome.pictures) == {"samples", "scores"}
 
 
+def test_job_names_columns_without_numbers_and_weighs_the_others_alike(tmp_path):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"mm": 1e4 * rng.normal(size=60), "name": ["x"] * 60, "km": rng.normal(size=60)})
+    table.to_csv(tmp_path / "people.csv", index=False)
+    data = job.read([tmp_path / "people.csv"])
+    assert data.columns == ["mm", "km"] and data.left_out == ["name"]
+    options = {**QUICK, "n_levels": 3, "n_training_steps": 2, "classifier_steps": 2, "n_sampling_steps": 3}
+    outcome = job.perform(MinorityGuidance(**options), data, Context())
+    assert "left out: name." in outcome.summary and outcome.summary.startswith("Guided to level 2 of 2")
+    rows = data.X / data.X.std(0)
+    apart = np.sort(cdist(rows, rows), axis=1)[:, 1]
+    assert outcome.metrics["nearest_within_data"] == pytest.approx(np.median(apart))
+    guided = outcome.arrays["guided"] / data.X.std(0)
+    assert outcome.metrics["avg_knn_guided"] == pytest.approx(average_knn_distance(rows, guided).mean())
+
+
+@pytest.mark.parametrize("images", [False, True])
+def test_job_without_guidance_speaks_of_none(images):
+    X = digits()[0][:20, None] if images else tailed(40)[0]
+    options = {**QUICK, "n_levels": 3, "n_training_steps": 2, "classifier_steps": 2, "n_sampling_steps": 3}
+    outcome = job.perform(MinorityGuidance(**options, guidance=0.0), job.Instances(X, None, []), Context())
+    assert "guidance=0" in outcome.summary and "Guided" not in outcome.summary
+    assert "guided" not in outcome.arrays and not any("guided" in n.split("_") for n in outcome.metrics)
+    titles = [ax.get_title() for ax in outcome.pictures["samples"].figure.axes]
+    assert not any("uided" in title for title in titles) and any("ithout guidance" in title for title in titles)
+
+
 def test_job_takes_images_without_a_channel_axis_and_refuses_several_files(tmp_path):
     np.save(tmp_path / "images.npy", np.random.default_rng(0).random((20, 6, 6)))
     assert job.read([tmp_path / "images.npy"]).X.shape == (20, 1, 6, 6)

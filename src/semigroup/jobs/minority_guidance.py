@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import NearestNeighbors
 
 from semigroup.base import numpy_generator
 from semigroup.data.files import read_array, read_table
@@ -39,11 +40,14 @@ class Instances:
     rare : array of bool, shape (n,), or None
     columns : list of str
         Names of the columns of a table.
+    left_out : list of str
+        Names of its other columns, which hold no numbers.
     """
 
     X: np.ndarray
     rare: np.ndarray | None
     columns: list[str]
+    left_out: list[str] = field(default_factory=list)
 
 
 def read(files: Sequence[Path]) -> Instances:
@@ -60,9 +64,12 @@ def read(files: Sequence[Path]) -> Instances:
     path = files[0]
     X: np.ndarray
     columns: list[str] = []
+    left_out: list[str] = []
     if path.name.removesuffix(".gz").endswith(TABLES):
-        table = read_table(path).select_dtypes("number")
-        X, columns = table.to_numpy(dtype=np.float64), [str(name) for name in table.columns]
+        table = read_table(path)
+        numbers = table.select_dtypes("number")
+        X, columns = numbers.to_numpy(dtype=np.float64), [str(name) for name in numbers.columns]
+        left_out = [str(name) for name in table.columns.difference(numbers.columns, sort=False)]
     else:
         X = read_array(path)
     if X.ndim == 3:
@@ -76,7 +83,7 @@ def read(files: Sequence[Path]) -> Instances:
         raise ValueError(f"{path}: holds NaN or infinity")
     if len(X) < 4 or X.min() == X.max():
         raise ValueError(f"{path}: needs at least 4 instances that differ, got shape {X.shape}")
-    return Instances(X, None, columns)
+    return Instances(X, None, columns, left_out)
 
 
 def perform(estimator: MinorityGuidance, data: Instances, context: Context) -> Outcome:
@@ -84,27 +91,42 @@ def perform(estimator: MinorityGuidance, data: Instances, context: Context) -> O
     began = time.perf_counter()
     estimator.fit(data.X, progress=context.progress, checkpoint_dir=context.checkpoint_dir, resume=context.resume)
     seconds = time.perf_counter() - began
-    unguided = estimator.sample(N_SAMPLES, guidance=0.0, progress=context.progress)
-    guided = estimator.sample(N_SAMPLES, progress=context.progress)
-    typical = estimator.sample(N_SAMPLES, level=0, progress=context.progress)
+    top = estimator.n_levels - 1
+    samples = {"unguided": estimator.sample(N_SAMPLES, guidance=0.0, progress=context.progress)}
+    titles = {"unguided": "Without guidance"}
+    if estimator.guidance > 0:
+        samples["guided"] = estimator.sample(N_SAMPLES, progress=context.progress)
+        samples["level_0"] = estimator.sample(N_SAMPLES, level=0, progress=context.progress)
+        titles |= {"guided": f"Guided to level {top}", "level_0": "Guided to level 0"}
     rng = numpy_generator(estimator.random_state)
-    reference = _flat(data.X[rng.permutation(len(data.X))[:5000]])
-    found = {
-        name: _assess(reference, sample)
-        for name, sample in (("unguided", unguided), ("guided", guided), ("level_0", typical))
-    }
+    flat = _Flat(data.X)
+    reference = flat(data.X[rng.permutation(len(data.X))[:5000]])
+    found = {name: _assess(reference, flat(sample)) for name, sample in samples.items()}
     metrics: dict[str, float] = {
         "noise_step": float(estimator.noise_step_),
         "fit_seconds": seconds,
         **{f"{measure}_{name}": value for name, values in found.items() for measure, value in values.items()},
+        "nearest_within_data": float(np.median(NearestNeighbors(n_neighbors=1).fit(reference).kneighbors()[0])),
     }
-    ratio = found["guided"]["avg_knn"] / found["unguided"]["avg_knn"]
-    summary = (
-        f"Guided to level {estimator.n_levels - 1} of {estimator.n_levels - 1}, samples lie {ratio:.2f} times as far from their "
-        f"nearest neighbours in the data as the model's own samples; "
-        f"{found['guided']['in_manifold']:.0%} of them are within the data's reach, {found['unguided']['in_manifold']:.0%} of "
-        "the model's own."
+    reach = {name: f"{values['in_manifold']:.0%}" for name, values in found.items()}
+    if "guided" in found:
+        ratio = found["guided"]["avg_knn"] / found["unguided"]["avg_knn"]
+        summary = (
+            f"Guided to level {top} of {top}, samples lie {ratio:.2f} times as far from their nearest neighbours in the data as "
+            f"the model's own samples, of which {reach['unguided']} are within the data's reach; {reach['guided']} of the guided "
+            "ones are."
+        )
+    else:
+        summary = (
+            f"With guidance=0 the samples are the model's own; {reach['unguided']} of them are within the data's reach."
+        )
+    nearest = found["guided" if "guided" in found else "unguided"]["nearest"]
+    summary += (
+        f" In the median they lie {nearest:.3g} from the nearest instance of the data, and instances of the data "
+        f"{metrics['nearest_within_data']:.3g} from one another; far less would mean copies."
     )
+    if data.left_out:
+        summary += f" Columns that hold no numbers were left out: {', '.join(data.left_out)}."
     if data.rare is not None:
         metrics["rare_class_auroc"] = float(roc_auc_score(data.rare, estimator.scores_))
         metrics["rare_class_share"] = float(data.rare.mean())
@@ -117,92 +139,112 @@ def perform(estimator: MinorityGuidance, data: Instances, context: Context) -> O
     table = pd.DataFrame({"row": order, "minority_score": estimator.scores_[order], "level": estimator.levels_[order]})
     for column, name in enumerate(data.columns):
         table[name] = data.X[order, column]
+    drawn = {titles[name]: samples[name] for name in ("level_0", "unguided", "guided") if name in samples}
     return Outcome(
         model=estimator,
         summary=summary,
         metrics=metrics,
-        arrays={"scores": estimator.scores_, "levels": estimator.levels_, "guided": guided, "unguided": unguided},
+        arrays={
+            "scores": estimator.scores_,
+            "levels": estimator.levels_,
+            **{name: samples[name] for name in ("guided", "unguided") if name in samples},
+        },
         tables={"ranking": table},
         pictures={
-            "samples": _draw_images(estimator, data.X, order, (typical, unguided, guided))
+            "samples": _draw_images(data.X, order, drawn)
             if data.X.ndim == 4
-            else _draw_plane(estimator, data.X, (typical, unguided, guided)),
-            "scores": _draw_scores(estimator, data, reference, guided, unguided),
+            else _draw_plane(estimator, data.X, flat, drawn),
+            "scores": _draw_scores(
+                estimator,
+                data,
+                reference,
+                {titles[name]: flat(samples[name]) for name in ("unguided", "guided") if name in samples},
+                flat.unit,
+            ),
         },
     )
 
 
-def _assess(reference: np.ndarray, sample: np.ndarray) -> dict[str, float]:
+class _Flat:
+    """Instances as rows in which distances are taken: images as they are, columns of tables over their standard deviations, so
+    that a column counts alike whatever its unit."""
+
+    def __init__(self, X: np.ndarray) -> None:
+        deviation = X.std(0) if X.ndim == 2 else np.ones(1)
+        self.scale = np.where(deviation > 0, deviation, 1.0)
+        self.unit = "columns' standard deviations" if X.ndim == 2 else "units of the data"
+
+    def __call__(self, X: np.ndarray) -> Float[np.ndarray, "n dim"]:
+        return (X / self.scale).reshape(len(X), -1)
+
+
+def _assess(reference: Float[np.ndarray, "n dim"], rows: Float[np.ndarray, "m dim"]) -> dict[str, float]:
     """Measures that are defined: no rarity where no sample is within the data's reach."""
     k = min(5, len(reference) - 1)
-    values: Rarity = assess_rarity(reference, _flat(sample), k=k, lof_neighbors=min(20, len(reference) - 1))
+    values: Rarity = assess_rarity(reference, rows, k=k, lof_neighbors=min(20, len(reference) - 1))
     return {name: value for name, value in vars(values).items() if np.isfinite(value)}
 
 
-def _flat(X: np.ndarray) -> Float[np.ndarray, "n dim"]:
-    return X.reshape(len(X), -1)
-
-
-def _draw_images(
-    estimator: MinorityGuidance, X: np.ndarray, order: Int[np.ndarray, " n"], samples: tuple[np.ndarray, ...]
-) -> Picture:
+def _draw_images(X: np.ndarray, order: Int[np.ndarray, " n"], samples: dict[str, np.ndarray]) -> Picture:
     """Grids of the commonest and rarest images of the data, and of samples."""
     figure, axes = new_figure(2, 3, width=10, height=7)
     n = GRID[0] * GRID[1]
     spread = order[np.linspace(0, len(order) - 1, n).astype(int)]
     low, high = float(X.min()), float(X.max())
-    top = estimator.n_levels - 1
-    panels = (
-        (X[order[::-1][:n]], "Data: lowest scores"),
-        (X[spread], "Data: from the highest score to the lowest"),
-        (X[order[:n]], "Data: highest scores"),
-        (samples[0][:n], "Samples guided to level 0"),
-        (samples[1][:n], "Samples without guidance"),
-        (samples[2][:n], f"Samples guided to level {top}"),
-    )
-    for ax, (images, title) in zip(axes.flat, panels):
+    panels = {
+        "Data: lowest scores": X[order[::-1][:n]],
+        "Data: from the highest score to the lowest": X[spread],
+        "Data: highest scores": X[order[:n]],
+        **{f"Samples {title[0].lower()}{title[1:]}": images[:n] for title, images in samples.items()},
+    }
+    for ax, (title, images) in zip(axes.flat, panels.items()):
         draw_image_grid(ax, images, n_columns=GRID[1], limits=(low, high))
         ax.set_title(title)
-    return Picture(figure, "Images of the data by minority score, and samples without guidance and with it.")
+    for ax in axes.flat[len(panels) :]:
+        ax.set_axis_off()
+    return Picture(figure, "Images of the data by minority score, and samples of the model.")
 
 
-def _draw_plane(estimator: MinorityGuidance, X: np.ndarray, samples: tuple[np.ndarray, ...]) -> Picture:
+def _draw_plane(estimator: MinorityGuidance, X: np.ndarray, flat: _Flat, samples: dict[str, np.ndarray]) -> Picture:
     """Data and samples in the plane of the two main axes; one column is drawn as histograms."""
-    figure, axes = new_figure(1, 4, width=15, height=3.8)
-    top = estimator.n_levels - 1
-    titles = ("Data", "Guided to level 0", "Without guidance", f"Guided to level {top}")
+    figure, axes = new_figure(1, 1 + len(samples), width=3.75 * (1 + len(samples)), height=3.8)
+    titles = ("Data", *samples)
     if X.shape[1] == 1:
-        bins = np.histogram_bin_edges(np.concatenate([X, *samples]), 40)
-        for ax, rows, title in zip(axes[0], (X, *samples), titles):
+        bins = np.histogram_bin_edges(np.concatenate([X, *samples.values()]), 40)
+        for ax, rows, title in zip(axes[0], (X, *samples.values()), titles):
             ax.hist(rows[:, 0], bins=bins, density=True, color=COLORS[0])
             ax.set_title(title)
             ax.set_xlabel("value (units of the data)")
             ax.set_ylabel("density")
         return Picture(figure, "Data and samples.")
-    plane = PCA(2).fit(X)
-    seen = plane.transform(X)
+    plane = PCA(2).fit(flat(X))
+    seen = plane.transform(flat(X))
     # A few outliers must not make the rest a dot.
     low, high = np.quantile(seen, [0.002, 0.998], axis=0)
     margin = 0.1 * (high - low)
     marks = axes[0, 0].scatter(*seen.T, c=estimator.scores_, s=6, vmax=np.quantile(estimator.scores_, 0.99))
     figure.colorbar(marks, ax=axes[0, 0], label="minority score")
-    for ax, rows in zip(axes[0, 1:], samples):
+    for ax, rows in zip(axes[0, 1:], samples.values()):
         ax.scatter(*seen.T, s=4, color="0.8", label="data")
-        ax.scatter(*plane.transform(rows).T, s=6, color=COLORS[1], label="samples")
+        ax.scatter(*plane.transform(flat(rows)).T, s=6, color=COLORS[1], label="samples")
         ax.legend(markerscale=2)
     for ax, title in zip(axes[0], titles):
         ax.set_title(title)
         ax.set_xlim(low[0] - margin[0], high[0] + margin[0])
         ax.set_ylim(low[1] - margin[1], high[1] + margin[1])
-        ax.set_xlabel("principal axis 1 (units of the data)")
-    axes[0, 0].set_ylabel("principal axis 2 (units of the data)")
+        ax.set_xlabel("principal axis 1")
+    axes[0, 0].set_ylabel("principal axis 2")
     return Picture(
-        figure, "Data by minority score, and samples without guidance and with it, along two principal axes."
+        figure, f"Data by minority score, and samples, along two principal axes of the columns ({flat.unit})."
     )
 
 
 def _draw_scores(
-    estimator: MinorityGuidance, data: Instances, reference: np.ndarray, guided: np.ndarray, unguided: np.ndarray
+    estimator: MinorityGuidance,
+    data: Instances,
+    reference: Float[np.ndarray, "n dim"],
+    samples: dict[str, np.ndarray],
+    unit: str,
 ) -> Picture:
     """How scores are spread over the data, and how far samples are from it."""
     figure, axes = new_figure(1, 2, width=10)
@@ -222,11 +264,12 @@ def _draw_scores(
     ax.set_title("Scores of the data")
     ax = axes[0, 1]
     k = min(5, len(reference) - 1)
-    near = [average_knn_distance(reference, _flat(rows), k=k) for rows in (unguided, guided)]
+    near = [average_knn_distance(reference, rows, k=k) for rows in samples.values()]
     bins = np.histogram_bin_edges(np.concatenate(near), 40)
-    for values, name, color, style in zip(near, ("without guidance", "guided"), COLORS, ("-", "--")):
-        ax.hist(values, bins=bins, histtype="step", color=color, linestyle=style, linewidth=1.8, label=name)
-    ax.set_xlabel(f"mean distance to the {k} nearest instances of the data (its units)")
+    for values, name, color, style in zip(near, samples, COLORS, ("-", "--")):
+        label = f"{name[0].lower()}{name[1:]}"
+        ax.hist(values, bins=bins, histtype="step", color=color, linestyle=style, linewidth=1.8, label=label)
+    ax.set_xlabel(f"mean distance to the {k} nearest instances ({unit})")
     ax.set_ylabel("samples")
     ax.set_title("Samples")
     ax.legend()
