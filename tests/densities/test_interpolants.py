@@ -451,7 +451,7 @@ def test_denoising_chain_converges_to_the_ode():
     path = MixturePath(GaussianMixture([1.0], [[0.0, 0.0]], [1.0]), target, interpolant.coefficients)
     fields = LearntFields(interpolant, exact_networks(path, ("eta",)))
     z = draws(50, 2)
-    flow = sample_ode(ExactFields(path), z, [1e-4, 0.999], rtol=1e-6, atol=1e-6, keep="last")[:, 0]
+    flow = sample_ode(ExactFields(path), z, [1e-4, 0.999], rtol=1e-5, atol=1e-5, keep="last")[:, 0]
     errors = []
     for n in (100, 400):
         chain = denoising_chain(fields, z, np.linspace(1 / n, 0.999, n).tolist())
@@ -572,7 +572,7 @@ def fitted(cloud):
         {"learn": ("v", "s")},
         {"learn": ("b", "energy")},
         {"path": "trig", "gamma": "sigmoid", "learn": ("b", "s")},
-        {"path": "encoding-decoding", "epsilon_profile": "gamma", "max_steps": 500},
+        {"path": "encoding-decoding", "epsilon_profile": "gamma", "max_steps": 400},
         {"gamma": "zero", "learn": ("b",)},
         {"path": "one-sided-linear", "learn": ("eta",)},
         {"path": "one-sided-sbdm", "learn": ("s", "eta1")},
@@ -592,9 +592,9 @@ def test_every_variant_learns_a_gaussian_far_better_than_its_start(options, clou
 
 
 def test_learnt_likelihoods_are_those_of_the_data(fitted, cloud):
-    truth = multivariate_normal([2.0, -1.0], 0.25 * np.eye(2)).logpdf(cloud[:100])
-    got = fitted.score_samples(cloud[:100])
-    assert got.shape == (100,)
+    truth = multivariate_normal([2.0, -1.0], 0.25 * np.eye(2)).logpdf(cloud[:60])
+    got = fitted.score_samples(cloud[:60])
+    assert got.shape == (60,)
     assert abs(got.mean() - truth.mean()) < 0.15
     assert fitted.score(cloud[:10]) == pytest.approx(got[:10].mean(), abs=1e-3)
     few = {"epsilon": 0.2, "n_paths": 8, "n_steps": 20}
@@ -865,7 +865,7 @@ def test_max_min_bridge_widens_the_linear_path_towards_the_truth(form, tmp_path)
         form=form,
         hidden=(32, 32),
         batch_size=256,
-        max_steps=1000 if form == "sine" else 600,
+        max_steps=1000 if form == "sine" else 500,
         descent_steps=3,
         learning_rate=5e-3,
         path_learning_rate=5e-3,
