@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import semigroup
-from semigroup.base import atomic_folder
+from semigroup.base import atomic_folder, seed_from
 from semigroup.catalog import Method
 from semigroup.claims import RECORDED, read_records
 from semigroup.jobs import Context, Outcome
@@ -67,10 +67,37 @@ def perform_run(
     job = method.job_module()
     data = job.read(files)
     start = time.perf_counter()
-    outcome = job.perform(estimator, data, Context(checkpoint_dir=checkpoints, resume=resume, progress=progress))
+    context = Context(checkpoint_dir=checkpoints, resume=resume, progress=progress)
+    if getattr(estimator, "random_state", 0) is None:
+        outcome = _perform_with_kept_seed(job, estimator, data, context, checkpoints)
+    else:
+        outcome = job.perform(estimator, data, context)
     section = write_run(method, outcome, out, command=command, files=files, seconds=time.perf_counter() - start)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return section
+
+
+def _perform_with_kept_seed(job: Any, estimator: Any, data: Any, context: Context, checkpoints: Path) -> Outcome:
+    """Perform without a seed of the user's.
+
+    A run that goes on has to hold out the same rows as before it was stopped, or it judges by what it was trained on. So a
+    seed is drawn and kept beside the checkpoints; the model that comes out has none, as asked for.
+    """
+    kept = checkpoints / "seed"
+    seed = int(kept.read_text()) if context.resume and kept.exists() else seed_from(None) % 2**31
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    kept.write_text(str(seed))
+    estimator.set_params(random_state=seed)
+    try:
+        outcome: Outcome = job.perform(estimator, data, context)
+    except BaseException:
+        if list(checkpoints.iterdir()) == [kept]:
+            shutil.rmtree(checkpoints)
+        raise
+    for model in (estimator, outcome.model):
+        if hasattr(model, "random_state"):
+            model.set_params(random_state=None)
+    return outcome
 
 
 def write_run(
