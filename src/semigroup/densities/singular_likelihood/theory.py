@@ -6,6 +6,9 @@ All are up to constants and logarithms. The truth is a composition of maps; `eff
     eps_n(sigma)  = n^(-1 / (2 + r)) sigma^(-r / (2 + r))        Hellinger rate of maximum likelihood at noise sigma
     W1            = eps_n(sigma) + sigma                         of the generator's law
     sigma         = n^(-1 / (2 (1 + r)))                         balances the two, which then are equal
+
+For r = 0 the first term does not depend on sigma, so that the sum has no least value inside: n^(-1/2) is merely the largest noise
+that does not slow the rate down.
 """
 
 from __future__ import annotations
@@ -134,11 +137,16 @@ def effective_smoothness(betas: Any, ts: Any) -> tuple[float, float]:
     Parameters
     ----------
     betas, ts : array-like, shape (n_layers,)
-        The first layer first.
+        The first layer first. A beta may be `math.inf`.
 
     Returns
     -------
     beta, t : float
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, or an entry is NaN or not positive.
 
     Examples
     --------
@@ -147,7 +155,12 @@ def effective_smoothness(betas: Any, ts: Any) -> tuple[float, float]:
     >>> effective_smoothness([4.0, 0.5], [3, 1])
     (0.5, 1.0)
     """
-    beta = check_array(betas, "betas", ndim=1)
+    smooth = [_is_infinite(b) for b in betas] if np.ndim(betas) == 1 else []
+    if any(smooth):
+        finite = check_array([1.0 if skipped else b for skipped, b in zip(smooth, betas)], "betas", ndim=1)
+        beta = np.where(smooth, math.inf, finite)
+    else:
+        beta = check_array(betas, "betas", ndim=1)
     t = check_array(ts, "ts", ndim=1)
     if len(beta) != len(t):
         raise ValueError(f"ts must have one entry a layer, {len(beta)}, got {len(t)}")
@@ -163,6 +176,8 @@ def effective_smoothness(betas: Any, ts: Any) -> tuple[float, float]:
 def _roughness(beta: float, t: float) -> float:
     """t / beta, which is 0 for beta = infinity."""
     t = check_number(t, "t", above=0)
-    if isinstance(beta, numbers.Real) and beta == math.inf:
-        return 0.0
-    return t / check_number(beta, "beta", above=0)
+    return 0.0 if _is_infinite(beta) else t / check_number(beta, "beta", above=0)
+
+
+def _is_infinite(beta: Any) -> bool:
+    return isinstance(beta, numbers.Real) and bool(beta == math.inf)
