@@ -15,6 +15,7 @@ import semigroup.densities.singular_likelihood.estimator as module
 from semigroup.data.images import digits
 from semigroup.data.singular_laws import circle, line_mixture
 from semigroup.densities import PerturbedGenerator, wasserstein
+from semigroup.densities.distances import energy_distance, sliced_wasserstein
 from semigroup.densities.singular_likelihood import (
     Autoencoders,
     effective_smoothness,
@@ -33,7 +34,7 @@ from semigroup.densities.singular_likelihood import (
 )
 from semigroup.densities.singular_likelihood.networks import Convolutions, Linears
 from semigroup.jobs import Context
-from semigroup.jobs.singular_likelihood import perform, read
+from semigroup.jobs.singular_likelihood import Points, perform, read
 from semigroup.report.figures import save_png
 
 SMALL = {"hidden": (32,), "n_importance": 5, "n_steps": 300, "n_restarts": 1, "random_state": 0}
@@ -158,6 +159,15 @@ def test_elbo_falls_short_of_the_density_by_the_divergence_from_the_posterior():
         assert draws.mean().item() == pytest.approx(law.logpdf(row) - divergence, abs=error)
 
 
+def test_uniform_codes_stay_within_their_cube():
+    """A linear f of a code in [-1, 1]^d moves each coordinate by at most the sum of its weights."""
+    network = networks(1, 5, 2, hidden=(), latent="uniform")
+    layer = network.decoder.layers[0]
+    reached = (network.decode(10 * torch.randn(1, 500, 2, generator=generator(1))) - layer.bias).abs()[0].amax(0)
+    limit = layer.weight[0].abs().sum(0)
+    assert (reached <= limit + 1e-6).all() and (reached > 0.9 * limit).all()
+
+
 @pytest.mark.parametrize("latent", ["normal", "uniform"])
 def test_bounds_rise_with_the_draws_up_to_the_quadrature(latent):
     network = networks(1, 5, 1, hidden=(16,), latent=latent)
@@ -274,6 +284,13 @@ def test_effective_smoothness_is_that_of_the_worst_layer_after_the_later_ones():
     # The first layer is dulled by the rough second: 2 * 0.5 = 1 over t = 3.
     assert effective_smoothness([2.0, 0.5], [3, 1]) == (1.0, 3.0)
     assert effective_smoothness([2.0, 3.0], [1, 4]) == (3.0, 4.0)
+    # A layer that is infinitely smooth decides nothing, and dulls no other.
+    assert (
+        effective_smoothness([2.0, math.inf], [1, 4]) == effective_smoothness(np.array([2.0, np.inf]), [1, 4]) == (2, 1)
+    )
+    assert effective_smoothness([math.inf, 0.5], [3, 1]) == (0.5, 1.0)
+    assert effective_smoothness([math.inf], [3]) == (math.inf, 3.0)
+    assert perturbation_scale(100, *effective_smoothness([math.inf], [3])) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(
@@ -288,6 +305,8 @@ def test_effective_smoothness_is_that_of_the_worst_layer_after_the_later_ones():
         (lambda: w1_rate(100, 1.0, 1.0, 0.0), "noise must be > 0"),
         (lambda: effective_smoothness([1.0], [1.0, 2.0]), "ts must have one entry"),
         (lambda: effective_smoothness([1.0, -1.0], [1.0, 2.0]), "betas must be > 0"),
+        (lambda: effective_smoothness([math.inf, math.nan], [1.0, 2.0]), "betas holds NaN"),
+        (lambda: effective_smoothness(1.0, [1.0, 2.0]), "betas must have 1 axes"),
     ],
 )
 def test_rates_refuse_what_has_no_rate(call, words):
@@ -314,7 +333,7 @@ def test_every_variant_of_a_linear_generator_finds_probabilistic_principal_compo
     """The linear model's maximum likelihood is known: sigma^2 is the mean of the variances that are left out."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((500, 1)) @ [[1.0, -1.0, 0.5, 2.0]] + 0.3 * rng.standard_normal((500, 4)) + 7
-    settings = {"n_latent": 1, "hidden": (), "learning_rate": 0.02, "n_steps": 600, "n_importance": 5, "n_restarts": 1}
+    settings = {"n_latent": 1, "hidden": (), "learning_rate": 0.03, "n_steps": 400, "n_importance": 5, "n_restarts": 1}
     perturbation = 0.4
     fitted = PerturbedGenerator(perturbation=perturbation, random_state=0, **settings | options).fit(X)
     covariance = np.cov(X.T, bias=True) + perturbation**2 * np.eye(4)
@@ -333,7 +352,7 @@ def test_every_variant_of_a_linear_generator_finds_probabilistic_principal_compo
 def test_perturbation_repairs_samples_and_lowers_likelihood():
     law = line_mixture(8)
     X, fresh = law.sample(400, 0), law.sample(800, 1)
-    options = {"estimator": "quadrature", "n_nodes": 128, "learning_rate": 5e-3, "n_steps": 600, "n_restarts": 1}
+    options = {"estimator": "quadrature", "n_nodes": 128, "learning_rate": 5e-3, "n_steps": 400, "n_restarts": 1}
     with pytest.warns(UserWarning, match="n_nodes=128 over a range"):
         plain, perturbed = PerturbedGenerator(n_latent=1, random_state=0, **options).fit_path(X, [0.0, 0.1])
     distances = [wasserstein(fitted.sample(800), fresh) for fitted in (plain, perturbed)]
@@ -345,7 +364,7 @@ def test_perturbation_repairs_samples_and_lowers_likelihood():
 def test_noise_level_learnt_adds_the_noise_of_the_data():
     X = line_mixture(10).sample(500, 0, noise=0.1)
     fitted = PerturbedGenerator(
-        n_latent=1, perturbation=0.1, estimator="vae", n_restarts=1, n_steps=800, random_state=0
+        n_latent=1, perturbation=0.1, estimator="vae", n_restarts=1, n_steps=400, learning_rate=5e-3, random_state=0
     )
     assert fitted.fit(X).sigma_ == pytest.approx(math.sqrt(0.02), rel=0.08)
 
@@ -353,9 +372,9 @@ def test_noise_level_learnt_adds_the_noise_of_the_data():
 def test_density_of_a_fitted_model_integrates_to_one():
     X = circle(2).sample(400, 0)
     fitted = PerturbedGenerator(n_latent=1, perturbation=0.2, **SMALL).fit(X)
-    axis = np.linspace(-3, 3, 61)
+    axis = np.linspace(-2.4, 2.4, 41)
     grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-    mass = np.exp(fitted.score_samples(grid, n_draws=300)).sum() * (axis[1] - axis[0]) ** 2
+    mass = np.exp(fitted.score_samples(grid, n_draws=200)).sum() * (axis[1] - axis[0]) ** 2
     assert mass == pytest.approx(1, abs=0.05)
     exact = clone(fitted).set_params(estimator="quadrature")
     exact._adopt(fitted)
@@ -364,11 +383,13 @@ def test_density_of_a_fitted_model_integrates_to_one():
 
 
 def test_samples_with_noise_follow_the_density_and_those_without_lie_higher(model):
-    noisy, clean = model.sample(1500, with_noise=True), model.sample(1500)
+    noisy, clean = model.sample(800, with_noise=True), model.sample(800)
     d = model.n_features_in_ * (np.log(model.sigma_ * math.sqrt(2 * math.pi)) + 0.5)
     scores = model.score_samples(noisy)
     # The entropy of f(Z) + sigma e is at least that of the noise alone.
     assert -scores.mean() > d - 0.1
+    added = noisy - clean
+    assert added.std() == pytest.approx(model.sigma_, rel=0.03)
     assert model.score(clean) > scores.mean() + 1
 
 
@@ -401,8 +422,57 @@ def test_best_bound_of_the_restarts_stays(line):
     assert fitted.bound_ == fitted.restart_bounds_.max() > fitted.restart_bounds_.min()
 
 
+def test_network_that_stays_is_the_one_with_the_best_bound(line, monkeypatch):
+    trained = []
+
+    def judge(self, bound, x, added, seed):
+        trained.append(bound.network)
+        return np.array([0.0, 2.0, 1.0])
+
+    monkeypatch.setattr(PerturbedGenerator, "_judge", judge)
+    fitted = PerturbedGenerator(n_latent=1, perturbation=0.1, **{**SMALL, "n_restarts": 3, "n_steps": 2}).fit(line)
+    for name, value in trained[0].member(1).items():
+        torch.testing.assert_close(fitted.network_.state_dict()[name], value)
+
+
+def test_noise_drawn_once_comes_back_and_fresh_noise_does_not(line, monkeypatch):
+    seen = []
+
+    def spy(network, x, eta):
+        seen.append(x.detach()[0])
+        return elbo(network, x, eta)
+
+    monkeypatch.setattr(module, "elbo", spy)
+    monkeypatch.setattr(PerturbedGenerator, "_judge", lambda self, bound, x, added, seed: np.zeros(len(added)))
+    for noise, n_different in (("once", 10), ("fresh", 100)):
+        seen.clear()
+        options = {**SMALL, "n_steps": 20, "batch_size": 5, "estimator": "vae", "noise": noise}
+        PerturbedGenerator(n_latent=1, perturbation=0.1, **options).fit(line[:10])
+        assert len(torch.cat(seen).unique(dim=0)) == n_different
+
+
+def test_sigma_stays_above_its_floor(line):
+    fitted = PerturbedGenerator(n_latent=1, perturbation=0.0, min_sigma=0.2, **{**SMALL, "n_steps": 200}).fit(line)
+    assert fitted.sigma_ == pytest.approx(0.2 * fitted.scale_)
+
+
+def test_quadrature_trains_no_parameter_that_gets_no_gradient(line, monkeypatch):
+    """Several processes would wait for the gradients of such a parameter."""
+    idle = []
+    step = PerturbedGenerator._before_step
+
+    def spy(self, network, *rest):
+        idle.extend(name for name, p in network.named_parameters() if p.requires_grad and p.grad is None)
+        return step(self, network, *rest)
+
+    monkeypatch.setattr(PerturbedGenerator, "_before_step", spy)
+    options = {**SMALL, "n_steps": 2, "estimator": "quadrature", "n_nodes": 16}
+    PerturbedGenerator(n_latent=1, perturbation=0.5, **options).fit(line)
+    assert idle == []
+
+
 def test_auto_takes_the_level_whose_samples_are_nearest(line):
-    fitted = PerturbedGenerator(n_latent=1, grid=(0.0, 0.3, 2.0), **{**SMALL, "n_steps": 500}).fit(line)
+    fitted = PerturbedGenerator(n_latent=1, grid=(0.0, 0.3, 2.0), **{**SMALL, "n_steps": 300}).fit(line)
     levels, sigmas, bounds, distances = fitted.path_.T
     assert fitted.perturbation_ == levels[distances.argmin()] == levels[1]
     assert (np.diff(bounds) < 0).all() and (np.diff(sigmas) > 0).all()
@@ -414,6 +484,22 @@ def test_every_criterion_sees_a_shift(criterion):
     rng = np.random.default_rng(0)
     X, Y = rng.standard_normal((200, 3)), rng.standard_normal((200, 3))
     assert sample_distance(X, Y + 3, criterion, 0) > 3 * abs(sample_distance(X, Y, criterion, 0))
+
+
+def test_distance_is_that_of_the_criterion(model, line):
+    for criterion, expected in (
+        ("wasserstein", wasserstein),
+        ("sliced", lambda X, Y: sliced_wasserstein(X, Y, random_state=0)),
+        ("energy", energy_distance),
+    ):
+        other = clone(model).set_params(criterion=criterion)
+        other._adopt(model)
+        assert sample_distance(line[:50], line[50:] + 1, criterion, 0) == expected(line[:50], line[50:] + 1)
+        rng = np.random.default_rng(3)
+        rows = line[rng.permutation(300)[:100]]
+        samples = model.sample(100, random_state=int(rng.integers(2**31)))
+        got = other.distance(line, n_points=100, random_state=3)
+        assert got == pytest.approx(expected(samples, rows), rel=0.1 if criterion == "sliced" else 1e-9)
 
 
 def test_result_follows_the_origin_and_the_unit_of_the_data(line, model):
@@ -457,6 +543,15 @@ def test_torch_in_torch_out(model, line):
     rows = torch.from_numpy(line[:20]).float()
     for result in (model.transform(rows), model.score_samples(rows, n_draws=20)):
         assert isinstance(result, torch.Tensor) and result.dtype == torch.float32
+    assert isinstance(model.score(rows), float)
+    exact = clone(model).set_params(estimator="quadrature", n_nodes=32)
+    exact._adopt(model)
+    for fitted in (model, exact):
+        codes = fitted.transform(line[:20])
+        assert (
+            codes.dtype == fitted.inverse_transform(codes).dtype == fitted.score_samples(line[:20]).dtype == np.float64
+        )
+        assert fitted.transform(rows).dtype == torch.float32
     fitted = PerturbedGenerator(n_latent=1, perturbation=0.1, **{**SMALL, "n_steps": 5}).fit(rows)
     assert fitted.sample(2).dtype == np.float64
 
@@ -466,6 +561,26 @@ def test_blocks_do_not_change_results(model, line, monkeypatch):
     monkeypatch.setattr(module, "BLOCK_SIZE", 64)
     for one, other in zip((model.transform(line), model.inverse_transform(np.zeros((30, 1)))), whole):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_blocks_count_the_widest_layer():
+    for options, width in (
+        ({}, 784),
+        ({"hidden": (32, 2000)}, 2000),
+        ({"image_shape": (1, 28, 28)}, 32 * 14 * 14),
+        ({"image_shape": (4, 14, 14)}, 32 * 7 * 7),
+    ):
+        estimator = PerturbedGenerator(**options)
+        estimator.n_features_in_ = 784
+        assert estimator._width() == width
+
+
+def test_going_on_without_a_seed_is_refused_where_rows_or_noise_depend_on_it(line, tmp_path):
+    options = {**SMALL, "n_steps": 2, "random_state": None}
+    for more in ({"perturbation": "auto"}, {"perturbation": 0.1, "noise": "once"}):
+        with pytest.raises(ValueError, match="random_state must be given to resume"):
+            PerturbedGenerator(n_latent=1, **more, **options).fit(line, checkpoint_dir=tmp_path, resume=True)
+    PerturbedGenerator(n_latent=1, perturbation=0.1, **options).fit(line, checkpoint_dir=tmp_path, resume=True)
 
 
 def test_stopped_fit_goes_on_to_the_same_end(line, tmp_path, monkeypatch):
@@ -499,6 +614,7 @@ def test_stopped_fit_goes_on_to_the_same_end(line, tmp_path, monkeypatch):
         ({"n_latent": 0}, "n_latent must be >= 1"),
         ({"perturbation": -0.1}, "perturbation must be >= 0"),
         ({"perturbation": math.nan}, "perturbation must be >= 0"),
+        ({"perturbation": "Auto"}, "perturbation must be one of 'auto'"),
         ({"estimator": "gan"}, "estimator must be one of"),
         ({"estimator": "quadrature", "n_latent": 3}, "n_latent must be at most 2"),
         ({"n_importance": 0}, "n_importance must be >= 1"),
@@ -508,6 +624,7 @@ def test_stopped_fit_goes_on_to_the_same_end(line, tmp_path, monkeypatch):
         ({"latent": "cauchy"}, "latent must be one of"),
         ({"hidden": (0,)}, "hidden must be >= 1"),
         ({"image_shape": (1, 2, 3)}, "image_shape must have sides"),
+        ({"image_shape": (2, 3)}, r"image_shape must be \(channels, height, width\), got \(2, 3\)"),
         ({"learning_rate": 0.0}, "learning_rate must be > 0"),
         ({"sigma_learning_rate": 0.0}, "sigma_learning_rate must be > 0"),
         ({"min_sigma": 0.3}, "min_sigma must be < initial_sigma"),
@@ -520,6 +637,7 @@ def test_stopped_fit_goes_on_to_the_same_end(line, tmp_path, monkeypatch):
         ({"grid": (0.1, -0.1)}, "grid must be >= 0"),
         ({"validation_fraction": 0.0}, "validation_fraction must be"),
         ({"validation_fraction": 0.001}, "validation_fraction must leave a row"),
+        ({"validation_fraction": 0.004, "criterion": "energy"}, "validation_fraction must leave two rows"),
         ({"criterion": "likelihood"}, "criterion must be one of"),
         ({"device": "tpu"}, "device must be one of"),
     ],
@@ -532,11 +650,21 @@ def test_bad_parameters_are_refused_by_name(line, options, words):
         estimator.fit(line)
 
 
-def test_perturbation_of_several_numbers_is_refused(line):
-    estimator = PerturbedGenerator()
-    estimator.perturbation = [0.1, 0.2]
-    with pytest.raises(TypeError, match="perturbation must be a number"):
-        estimator.fit(line)
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"perturbation": [0.1, 0.2]}, "perturbation must be a number"),
+        ({"perturbation": np.array([0.1, 0.2])}, "perturbation must be a number"),
+        ({"hidden": 64}, "hidden must be a tuple or list"),
+        ({"grid": 0.1}, "grid must be a tuple or list"),
+        ({"grid": np.geomspace(0.1, 1, 3)}, "grid must be a tuple or list"),
+        ({"image_shape": 8}, "image_shape must be a tuple or list"),
+    ],
+    ids=str,
+)
+def test_parameters_of_a_wrong_kind_are_refused_by_name(line, options, words):
+    with pytest.raises(TypeError, match=words):
+        PerturbedGenerator().set_params(**options).fit(line)
 
 
 @pytest.mark.parametrize(
@@ -548,6 +676,7 @@ def test_perturbation_of_several_numbers_is_refused(line):
         (np.empty((5, 0)), "X is empty"),
         (np.ones(5), "X must have 2 axes"),
         (np.ones((5, 3)), "X must hold different rows"),
+        (np.full((5, 3), 0.1), "X must hold different rows"),
     ],
 )
 def test_bad_data_are_refused_by_name(X, words):
@@ -580,6 +709,26 @@ def test_blur_that_beats_the_data_is_warned_of(monkeypatch):
         PerturbedGenerator(n_latent=2, criterion="energy", **options).fit(X)
 
 
+def test_a_grid_that_ends_at_its_best_level_is_warned_of(line, monkeypatch):
+    monkeypatch.setattr(PerturbedGenerator, "distance", lambda self, *args, **kwargs: 1 / (1 + self.perturbation_))
+    options = {**SMALL, "n_steps": 2}
+    with pytest.warns(UserWarning, match=r"largest of grid, 0\.5 times the spread of the data: extend grid"):
+        PerturbedGenerator(n_latent=1, grid=(0.1, 0.5, 0.2), **options).fit(line)
+    monkeypatch.setattr(PerturbedGenerator, "distance", lambda self, *args, **kwargs: self.perturbation_)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        PerturbedGenerator(n_latent=1, grid=(0.1, 0.5, 0.2), **options).fit(line)
+
+
+@pytest.mark.parametrize("perturbation", ["auto", 0.1])
+def test_warnings_come_once(line, perturbation):
+    options = {**SMALL, "n_steps": 2, "grid": (0.1,), "estimator": "quadrature", "n_nodes": 2}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        PerturbedGenerator(n_latent=2, perturbation=perturbation, **options).fit(line[:, :2])
+    assert len(caught) == 2
+
+
 def test_use_before_fit_and_bad_calls_are_refused(model, line):
     for call in (PerturbedGenerator().sample, lambda: PerturbedGenerator().transform(line)):
         with pytest.raises(NotFittedError):
@@ -590,6 +739,14 @@ def test_use_before_fit_and_bad_calls_are_refused(model, line):
         model.sample(0)
     with pytest.raises(ValueError, match="n_points must be"):
         model.distance(line, n_points=10_001)
+    with pytest.raises(ValueError, match="criterion must be one of"):
+        sample_distance(line, line, "typo")
+    with pytest.raises(ValueError, match="estimator must be one of"):
+        module.Bound(model.network_, "gan", 1, 1)
+    other = clone(model).set_params(criterion="energy")
+    other._adopt(model)
+    with pytest.raises(ValueError, match="X must have at least 2 rows"):
+        other.distance(line[:1])
     with pytest.raises(ValueError, match="perturbations must be >= 0"):
         model.fit_path(line, [0.1, -0.1])
 
@@ -618,6 +775,49 @@ def test_job_reads_points_and_refuses_too_few_by_name(tmp_path):
         read([tmp_path / "few.npy"])
     with pytest.raises(ValueError, match="one file is wanted"):
         read([tmp_path / "points.csv", tmp_path / "few.npy"])
+
+
+@pytest.fixture
+def fitted_rows(monkeypatch):
+    """Numbers of rows and levels of every training."""
+    seen = []
+    train = PerturbedGenerator._train
+
+    def spy(self, x, added, seed, **options):
+        seen.append((len(x), len(added)))
+        return train(self, x, added, seed, **options)
+
+    monkeypatch.setattr(PerturbedGenerator, "_train", spy)
+    return seen
+
+
+def test_job_fits_the_chosen_level_again_on_the_rows_of_the_plain_model(line, fitted_rows):
+    data = Points(1e-4 * line, tuple("abcdef"))
+    options = {**SMALL, "n_steps": 3, "grid": (0.3, 0.5), "criterion": "energy"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        outcome = perform(PerturbedGenerator(n_latent=1, **options), data, Context())
+    assert fitted_rows == [(192, 2), (240, 1), (240, 1)]
+    assert outcome.model.perturbation == "auto" and outcome.model.path_.shape == (2, 4)
+    assert outcome.metrics["perturbation"] == outcome.model.perturbation_ in outcome.model.path_[:, 0]
+    assert {name for name in outcome.metrics if "_of_" in name} == {
+        "energy_of_samples",
+        "energy_of_samples_plain",
+        "energy_of_training_rows",
+    }
+    assert " of 60 held-out rows" in outcome.summary
+    titles = [ax.get_title() for ax in outcome.pictures["samples"].figure.axes]
+    assert len(titles) == 3 and not any(title.endswith(" 0.00") for title in titles)
+    gain = outcome.metrics["bound_plain_nats"] - outcome.metrics["bound_nats"]
+    assert f"{abs(gain):.3g} nats {'higher' if gain >= 0 else 'lower'}" in outcome.summary
+
+
+def test_job_without_perturbation_trains_one_model_and_says_so(line, fitted_rows):
+    estimator = PerturbedGenerator(n_latent=1, perturbation=0.0, **{**SMALL, "n_steps": 3})
+    outcome = perform(estimator, Points(line, tuple("abcdef")), Context())
+    assert fitted_rows == [(240, 1)]
+    assert outcome.summary.startswith("By plain likelihood") and "nats" not in outcome.summary
+    assert len(outcome.pictures["samples"].figure.axes) == 2
 
 
 @pytest.mark.parametrize("dim", [1, 3])

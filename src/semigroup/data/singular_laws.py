@@ -59,8 +59,10 @@ class SingularLaw:
         """
         n, noise = check_integer(n, "n", minimum=1), check_number(noise, "noise", minimum=0)
         # A law and its points are often given the same integer, which must not make the points out of the frame's numbers.
-        own = isinstance(random_state, numbers.Integral)
-        rng = np.random.default_rng([random_state, 1]) if own else numpy_generator(random_state)
+        if isinstance(random_state, numbers.Integral):
+            rng = np.random.default_rng([int(random_state), 1])
+        else:
+            rng = numpy_generator(random_state)
         points = self.draw(n, rng) @ self.frame.T
         return points + noise * rng.standard_normal(points.shape) if noise else points
 

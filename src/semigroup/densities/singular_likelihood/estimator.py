@@ -39,6 +39,8 @@ from semigroup.training import train
 
 __all__ = ["Bound", "PerturbedGenerator", "sample_distance"]
 
+ESTIMATORS = ("iwae", "vae", "quadrature")
+CRITERIA = ("wasserstein", "sliced", "energy")
 CHECKPOINT_EVERY = 500
 # Step size of the online M-step: the residuals of some ten batches decide on sigma.
 EM_RATE = 0.1
@@ -67,6 +69,7 @@ class Bound(nn.Module):
 
     def __init__(self, network: Autoencoders, estimator: str, n_importance: int, n_nodes: int) -> None:
         super().__init__()
+        check_choice(estimator, "estimator", ESTIMATORS)
         self.network, self.estimator, self.n_importance, self.n_nodes = network, estimator, n_importance, n_nodes
 
     def forward(
@@ -97,7 +100,7 @@ class PerturbedGenerator(Estimator):
         Dimension d of Z; that of the set that the points lie on, if it is known.
     perturbation : float or "auto"
         Standard deviation of the added noise, in units of the data; 0 is plain maximum likelihood. "auto" trains on each level
-        of `grid` and keeps the one whose samples are nearest to held-out rows.
+        of `grid` and keeps the one whose samples are nearest to held-out rows; it is not trained again with these.
     estimator : {"iwae", "vae", "quadrature"}
         What stands for the likelihood: the importance-weighted bound, the evidence lower bound, or the sum over a grid of Z,
         exact up to its spacing, for n_latent <= 2.
@@ -121,7 +124,7 @@ class PerturbedGenerator(Estimator):
     learning_rate : float
         Adam's, for the networks; falls to 0 along a cosine, like the next.
     sigma_learning_rate : float
-        Adam's, for log sigma. At the networks' rate sigma would not come down in time.
+        Adam's, for log sigma. At the networks' rate sigma would not come down in time. Not used by sigma_update="em".
     initial_sigma : float
         Start of sigma, in units of the spread of the data.
     min_sigma : float
@@ -131,7 +134,7 @@ class PerturbedGenerator(Estimator):
     batch_size : int
     n_steps : int
     n_restarts : int
-        Networks trained side by side on each level; the one with the best bound stays.
+        Networks trained side by side on each level; the one with the best bound stays. If one diverges, all stop.
     grid : sequence of float
         Levels of perturbation="auto", in units of the spread of the data. That is smaller by sqrt(d / D) than the extent of the
         set, so the best level of a set in a large space can be of the order of one.
@@ -273,7 +276,8 @@ class PerturbedGenerator(Estimator):
         checkpoint_dir : path, optional
             Keep a checkpoint there, every 500 steps and on Ctrl-C.
         resume : bool
-            Continue from it.
+            Continue from it. Needs a `random_state` where that decides more than the order of the steps: which rows
+            perturbation="auto" holds out, and what noise="once" adds.
 
         Returns
         -------
@@ -284,32 +288,38 @@ class PerturbedGenerator(Estimator):
         ValueError, TypeError
             If an argument is out of its range, or `X` has fewer than two rows, holds NaN or infinity, or is constant; the message
             names the argument.
+        TrainingDiverged
+            If the loss of any network trained becomes NaN or infinite.
 
         Warns
         -----
         UserWarning
-            If `n_latent` reaches the dimension of the data; if the nodes of a quadrature limit sigma; if in many dimensions the
-            samples come nearer to the held-out rows than data do.
+            If `n_latent` reaches the dimension of the data; if the nodes of a quadrature limit sigma; if the best level is the
+            largest of `grid`; if in many dimensions the samples come nearer to the held-out rows than data do.
         """
         options: dict[str, Any] = {"progress": progress, "checkpoint_dir": checkpoint_dir, "resume": resume}
+        rows, device = self._check_data(X), self._device(X)
         if self.perturbation != "auto":
-            check_number(self.perturbation, "perturbation", minimum=0)
-            (model,) = self.fit_path(X, [self.perturbation], **options)
+            (model,) = self._fit_levels(rows, [self.perturbation], device, **options)
             self._adopt(model)
-            self.path_, self.floor_ = None, None
+            self._warn_of_coarse_grid()
             return self
-        rows = self._check_data(X)
+        if resume and self.random_state is None:
+            raise ValueError(
+                "random_state must be given to resume: it decides which rows perturbation='auto' holds out"
+            )
         rng = numpy_generator(self.random_state)
         order = rng.permutation(len(rows))
         n_held_out = round(self.validation_fraction * len(rows))
-        if n_held_out < 1 or len(rows) - n_held_out < 2:
+        least = self._least_rows()
+        if n_held_out < least or len(rows) - n_held_out < 2:
             raise ValueError(
-                f"validation_fraction must leave a row to judge by and two to train on, got {self.validation_fraction} of "
-                f"{len(rows)} rows"
+                f"validation_fraction must leave {('a row', 'two rows')[least - 1]} to judge by and two to train on, got "
+                f"{self.validation_fraction} of {len(rows)} rows"
             )
         held_out, training = rows[order[:n_held_out]], rows[order[n_held_out:]]
         spread = _spread(training)
-        models = self.fit_path(_like(training, X), [level * spread for level in self.grid], **options)
+        models = self._fit_levels(training, [level * spread for level in self.grid], device, **options)
         n_points = min(len(training), MOST_JUDGED)
         seed = seed_from(rng) % 2**32
         distances = [model.distance(held_out, n_points=n_points, random_state=seed) for model in models]
@@ -319,6 +329,13 @@ class PerturbedGenerator(Estimator):
             [[model.perturbation_, model.sigma_, model.bound_, d] for model, d in zip(models, distances)]
         )
         self.floor_ = sample_distance(training[:n_points], held_out[:n_points], self.criterion, seed)
+        self._warn_of_coarse_grid()
+        if min(self.grid) < self.grid[best] == max(self.grid):
+            warnings.warn(
+                f"the best perturbation is the largest of grid, {self.grid[best]:g} times the spread of the data: extend grid",
+                UserWarning,
+                stacklevel=2,
+            )
         if rows.shape[1] > HIGH_DIMENSION and self.criterion != "energy" and distances[best] < self.floor_:
             warnings.warn(
                 f"the samples are at distance {distances[best]:.3g} of the held-out rows, as many rows of the data at "
@@ -356,14 +373,27 @@ class PerturbedGenerator(Estimator):
         levels = check_array(perturbations, "perturbations", ndim=1).tolist()
         for level in levels:
             check_number(level, "perturbations", minimum=0)
+        models = self._fit_levels(
+            rows, levels, self._device(X), progress=progress, checkpoint_dir=checkpoint_dir, resume=resume
+        )
+        for model in models:
+            model._warn_of_coarse_grid()
+        return models
+
+    def _fit_levels(
+        self, rows: Float[np.ndarray, "n dim"], levels: Sequence[float], device: str, *, resume: bool, **options: Any
+    ) -> list[PerturbedGenerator]:
+        """`fit_path` on rows and levels that have been checked."""
+        if resume and self.noise == "once" and self.random_state is None:
+            raise ValueError("random_state must be given to resume: it decides what noise='once' adds to the rows")
         center, scale = rows.mean(axis=0), _spread(rows)
-        device = self._device(X)
+        # The spread of equal rows need not come out as zero.
+        if scale == 0 or (rows == rows[0]).all():
+            raise ValueError("X must hold different rows to train on, got the same one throughout")
         x = torch.from_numpy((rows - center) / scale).float().to(device)
         added = torch.tensor(levels, dtype=torch.float32, device=device).repeat_interleave(self.n_restarts) / scale
         seed = seed_from(numpy_generator(self.random_state))
-        bound, losses = self._train(
-            x, added, seed, progress=progress, checkpoint_dir=checkpoint_dir, resume=resume, device=device
-        )
+        bound, losses = self._train(x, added, seed, resume=resume, device=device, **options)
         judged = self._judge(bound, x, added, seed) - rows.shape[1] * math.log(scale)
         models = []
         for i, level in enumerate(levels):
@@ -380,7 +410,6 @@ class PerturbedGenerator(Estimator):
             model.bound_ = float(judged[best])
             model.losses_ = losses + rows.shape[1] * math.log(scale)
             model.path_, model.floor_ = None, None
-            model._warn_of_coarse_grid()
             models.append(model)
         return models
 
@@ -390,6 +419,8 @@ class PerturbedGenerator(Estimator):
         """All members, one batched step at a time."""
         n, dim = x.shape
         network = self._build(len(added), dim, seed).to(device)
+        # The sum over nodes has no use for the encoder, and parameters without gradients stop a training in several processes.
+        network.encoder.requires_grad_(self.estimator != "quadrature")
         bound = Bound(network, self.estimator, self.n_importance, self._n_nodes())
         kept: Tensor | None = None
         if self.noise == "once":
@@ -404,7 +435,7 @@ class PerturbedGenerator(Estimator):
             )
             return -module(x[chosen] + added[:, None, None] * noise, generator).mean(1).sum()
 
-        weights = [parameter for name, parameter in network.named_parameters() if name != "log_sigma"]
+        weights = [p for name, p in network.named_parameters() if name != "log_sigma" and p.requires_grad]
         optimizer = torch.optim.Adam(
             [
                 {"params": weights, "lr": self.learning_rate},
@@ -529,12 +560,11 @@ class PerturbedGenerator(Estimator):
             eta = torch.randn(*rows.shape[:2], n_draws, self.n_latent, generator=generator, device=rows.device)
             return importance_bound(network, rows, eta)
 
-        width = max(self.n_features_in_, *self.hidden, 1)
-        return in_kind(self._by_blocks(bound, x, n_draws * width).double() - shift, X)
+        return in_kind(self._by_blocks(bound, x, n_draws * self._width()).double() - shift, X)
 
     def score(self, X: Any, y: None = None) -> float:
         """Mean of `score_samples`. Never choose the perturbation by it: it prefers the smallest."""
-        return float(np.mean(np.asarray(self.score_samples(X))))
+        return float(self.score_samples(X).mean())
 
     def transform(self, X: Any) -> Any:
         """Code of each row: the mean of z given x, by the encoder or, for estimator="quadrature", over the nodes.
@@ -551,7 +581,7 @@ class PerturbedGenerator(Estimator):
         x = self._check_rows(X)
         network = self._network(x.device)
         if self.estimator != "quadrature":
-            return in_kind(self._by_blocks(lambda rows: network.encode(rows)[0], x, self.n_features_in_), X)
+            return in_kind(self._by_blocks(lambda rows: network.encode(rows)[0], x, self._width()).double(), X)
         codes = stratified_codes(1, self._n_nodes(), self.n_latent, None, x.device)
 
         def posterior_mean(rows: Tensor) -> Tensor:
@@ -565,7 +595,7 @@ class PerturbedGenerator(Estimator):
         codes = torch.from_numpy(check_array(Z, "Z", ndim=2, n_columns=self.n_latent)).float()
         codes = codes.to(Z.device if isinstance(Z, Tensor) else "cpu")
         network = self._network(codes.device)
-        decoded = self._by_blocks(network.decode, codes, self.n_features_in_).double()
+        decoded = self._by_blocks(network.decode, codes, self._width()).double()
         return in_kind(torch.from_numpy(self.center_).to(codes.device) + self.scale_ * decoded, Z)
 
     def distance(
@@ -587,10 +617,10 @@ class PerturbedGenerator(Estimator):
         Raises
         ------
         ValueError
-            If n_points is above 10,000.
+            If n_points is above 10,000, or if there is one row and the criterion is "energy".
         """
         check_is_fitted(self, "center_")
-        rows = check_array(X, "X", ndim=2, n_columns=self.n_features_in_)
+        rows = check_array(X, "X", ndim=2, n_columns=self.n_features_in_, min_rows=self._least_rows())
         n_points = check_integer(n_points, "n_points", minimum=2, maximum=MOST_ROWS)
         rng = numpy_generator(self.random_state if random_state is None else random_state)
         rows = rows[rng.permutation(len(rows))[:n_points]]
@@ -601,7 +631,11 @@ class PerturbedGenerator(Estimator):
 
     def _check_parameters(self) -> None:
         check_integer(self.n_latent, "n_latent", minimum=1)
-        check_choice(self.estimator, "estimator", ("iwae", "vae", "quadrature"))
+        if isinstance(self.perturbation, str):
+            check_choice(self.perturbation, "perturbation", ("auto",))
+        else:
+            check_number(self.perturbation, "perturbation", minimum=0)
+        check_choice(self.estimator, "estimator", ESTIMATORS)
         if self.estimator == "quadrature" and self.n_latent > 2:
             raise ValueError(f"n_latent must be at most 2 for estimator='quadrature', got {self.n_latent}")
         check_integer(self.n_importance, "n_importance", minimum=1)
@@ -610,6 +644,7 @@ class PerturbedGenerator(Estimator):
         check_choice(self.noise, "noise", ("fresh", "once"))
         check_choice(self.sigma_update, "sigma_update", ("gradient", "em"))
         check_choice(self.latent, "latent", ("normal", "uniform"))
+        _check_listed(self.hidden, "hidden")
         for width in self.hidden:
             check_integer(width, "hidden", minimum=1)
         check_number(self.learning_rate, "learning_rate", above=0)
@@ -622,12 +657,13 @@ class PerturbedGenerator(Estimator):
         check_integer(self.batch_size, "batch_size", minimum=1)
         check_integer(self.n_steps, "n_steps", minimum=1)
         check_integer(self.n_restarts, "n_restarts", minimum=1)
+        _check_listed(self.grid, "grid")
         if not len(self.grid):
             raise ValueError("grid must hold at least one level, got none")
         for level in self.grid:
             check_number(level, "grid", minimum=0)
         check_number(self.validation_fraction, "validation_fraction", above=0, below=1)
-        check_choice(self.criterion, "criterion", ("wasserstein", "sliced", "energy"))
+        check_choice(self.criterion, "criterion", CRITERIA)
         check_choice(self.device, "device", ("auto", "cpu", "cuda"))
         if self.device == "cuda" and not torch.cuda.is_available():
             raise ValueError("device must be one that torch sees, got 'cuda' and no CUDA device is visible")
@@ -635,9 +671,10 @@ class PerturbedGenerator(Estimator):
     def _check_data(self, X: Any) -> Float[np.ndarray, "n dim"]:
         self._check_parameters()
         rows = check_array(X, "X", ndim=2, min_rows=2)
-        if _spread(rows) == 0:
-            raise ValueError("X must hold different rows, got the same one throughout")
         if self.image_shape is not None:
+            _check_listed(self.image_shape, "image_shape")
+            if len(self.image_shape) != 3:
+                raise ValueError(f"image_shape must be (channels, height, width), got {tuple(self.image_shape)}")
             channels, height, width = (check_integer(side, "image_shape", minimum=1) for side in self.image_shape)
             if height % 4 or width % 4 or channels * height * width != rows.shape[1]:
                 raise ValueError(
@@ -670,6 +707,10 @@ class PerturbedGenerator(Estimator):
             return self.n_nodes
         return 512 if self.n_latent == 1 else 64
 
+    def _least_rows(self) -> int:
+        """Rows that a distance by `criterion` takes at least."""
+        return 2 if self.criterion == "energy" else 1
+
     def _device(self, X: Any) -> str:
         if self.device != "auto":
             return self.device
@@ -687,7 +728,7 @@ class PerturbedGenerator(Estimator):
                 f"n_nodes={self._n_nodes()} over a range of {extent:.3g} may be what keeps sigma at {self.sigma_:.3g}; take "
                 f"{math.ceil(4 * extent / self.sigma_)} or more",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
 
     def _check_rows(self, X: Any) -> Float[Tensor, "n dim"]:
@@ -696,6 +737,12 @@ class PerturbedGenerator(Estimator):
         rows = check_array(X, "X", ndim=2, n_columns=self.n_features_in_)
         device = X.device if isinstance(X, Tensor) else "cpu"
         return torch.from_numpy((rows - self.center_) / self.scale_).float().to(device)
+
+    def _width(self) -> int:
+        """Numbers of a row where the networks are widest."""
+        # The first of two layers of maps: 32 for each place of a grid of half the height and half the width.
+        maps = 0 if self.image_shape is None else 8 * self.n_features_in_ // self.image_shape[0]
+        return max(self.n_features_in_, maps, 1, *self.hidden)
 
     def _network(self, device: torch.device) -> Autoencoders:
         return self.network_.to(device)
@@ -729,6 +776,7 @@ def sample_distance(
     random_state: int | np.random.Generator | None = None,
 ) -> float:
     """Distance of two samples by one of the criteria of `PerturbedGenerator`."""
+    check_choice(criterion, "criterion", CRITERIA)
     if criterion == "energy":
         return energy_distance(X, Y)
     if criterion == "sliced":
@@ -741,6 +789,7 @@ def _spread(rows: Float[np.ndarray, "n dim"]) -> float:
     return float(np.sqrt(rows.var(axis=0).mean()))
 
 
-def _like(rows: np.ndarray, X: Any) -> Any:
-    """Rows where `X` lies."""
-    return torch.from_numpy(rows).to(X.device) if isinstance(X, Tensor) else rows
+def _check_listed(value: Any, name: str) -> None:
+    """Several numbers that a stored model can hold."""
+    if not isinstance(value, tuple | list):
+        raise TypeError(f"{name} must be a tuple or list of numbers, got {value!r}")
