@@ -478,10 +478,10 @@ METHODS: tuple[Method, ...] = (
         "factor, novelty",
         tour={
             "noise_step": 0.2,
-            "hidden": (512, 512),
-            "n_training_steps": 1200,
+            "hidden": (384, 384),
+            "n_training_steps": 1000,
             "learning_rate": 5e-3,
-            "classifier_steps": 800,
+            "classifier_steps": 1000,
             "n_sampling_steps": 50,
             "random_state": 0,
         },
