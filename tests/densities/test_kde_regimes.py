@@ -45,7 +45,7 @@ from semigroup.densities.kde_regimes import (
     weight_sums,
 )
 from semigroup.jobs import Context
-from semigroup.jobs.kde_regimes import perform, read
+from semigroup.jobs.kde_regimes import Sample, perform, read
 from semigroup.report.figures import save_png
 
 SPECTRUM = np.array([4.0, 1.0, 1.0, 0.25, 0.0])
@@ -210,11 +210,9 @@ def test_tail_index_is_one_and_two_at_the_thresholds(kernel, correction):
     if kernel == "exponential":
         assert found.clt == pytest.approx(2 * found.condensation, rel=1e-5)
         assert found.condensation == pytest.approx(1 / (found.edge_rate * radius), rel=1e-5)
-    for h, name in ((0.9, "condensed"), (1.01, "stable")):
-        assert found.regime(max(h * found.condensation, 1.0001 * radius * (KERNELS[kernel].support == 1))) in (
-            name,
-            "condensed",
-        )
+    reach = 1.0001 * radius if KERNELS[kernel].support == 1 else 0.0
+    assert found.regime(max(0.9 * found.condensation, reach)) == "condensed"
+    assert found.regime(1.01 * found.condensation) == "stable"
     assert found.regime(1.2 * found.clt) == "clt"
 
 
@@ -260,6 +258,15 @@ def test_finite_optimum_maximises_the_mean_log_density_and_reaches_its_limit():
     assert values[1] > max(values[0], values[2])
     gaps = [kl_bandwidth(0.2, dim=d, correction="finite") / kl_bandwidth(0.2) - 1 for d in (20, 80, 320)]
     assert gaps[0] > gaps[1] > gaps[2] > 0 and gaps[2] < 0.02
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "exponential"])
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_finite_optimum_is_the_best_of_a_wide_grid_in_few_dimensions(dim, kernel):
+    """Far from that of the nearest point alone, which in one dimension is 1 / n."""
+    found = kl_bandwidth(math.log(1000) / dim, dim=dim, correction="finite", kernel=kernel)
+    values = mean_log_density(np.append(np.geomspace(1e-3, 2, 60), found), 1000, dim=dim, kernel=kernel)
+    assert values[-1] > values[:-1].max() - 1e-5
 
 
 def test_exponential_kernel_has_its_optimum_at_the_nearest_point_over_the_dimension():
@@ -319,7 +326,8 @@ def test_entropy_is_what_is_left_of_the_levels():
 
 
 def test_regimes_have_their_borders():
-    assert regime_of(np.array([0.0, 0.99, 1.0, 1.99, 2.0, np.inf])).tolist() == [
+    assert regime_of(np.array([np.nan, 0.0, 0.99, 1.0, 1.99, 2.0, np.inf])).tolist() == [
+        "undetermined",
         "empty",
         "condensed",
         "stable",
@@ -491,6 +499,13 @@ def test_spectrum_rule_is_the_finite_optimum_of_the_sample_covariance(cloud):
     assert few.spectrum_[-1] > np.linalg.eigvalsh(np.cov(points[:12].T, bias=True))[0]
 
 
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_spectrum_rule_is_near_the_best_of_fresh_points_in_few_dimensions(dim):
+    points, fresh = np.random.default_rng(dim).standard_normal((2, 1000, dim))
+    score = KDERegimes(bandwidth="kl").fit(points).score(fresh)
+    assert score > max(KDERegimes(bandwidth=h).fit(points).score(fresh) for h in np.geomspace(0.1, 1, 10)) - 0.02
+
+
 def test_nearest_neighbour_rule_beats_the_classical_rules_on_digits(images):
     train, test = images
     scores = {
@@ -541,10 +556,27 @@ def test_local_threshold_of_a_kernel_is_where_its_tail_index_is_one(kernel, clou
     model = KDERegimes(kernel=kernel, bandwidth=1.0).fit(points)
     if kernel == "tophat":
         assert model.regime(fresh[:1], bandwidth=0.999 * h).verdict[0] == "empty"
-        assert model.regime(fresh[:1], bandwidth=1.001 * h).verdict[0] == "clt"
+        # It reaches one point, a single one carries it.
+        assert model.regime(fresh[:1], bandwidth=1.001 * h).verdict[0] == "condensed"
+        wide = model.regime(fresh[:1], bandwidth=1.001 * distances[0, 5])
+        assert wide.verdict[0] == "clt" and wide.n_effective[0] == pytest.approx(6)
     else:
         assert model.regime(fresh[:1], bandwidth=h).tail_index[0] == pytest.approx(1)
         assert model.regime(fresh[:1], bandwidth=0.99 * h).verdict[0] == "condensed"
+
+
+def test_distances_that_are_all_the_same_say_nothing_of_the_regime(tmp_path):
+    lattice = 0.1 * np.stack(np.meshgrid(*[np.arange(9.0)] * 2), axis=-1).reshape(-1, 2)
+    inner = ((lattice > 0.05) & (lattice < 0.75)).all(axis=1)
+    for kernel in ("gaussian", "exponential", "linear"):
+        model = KDERegimes(bandwidth=0.15, n_neighbors=3, kernel=kernel).fit(lattice)
+        regime = model.regime()
+        assert np.isnan(regime.tail_index[inner]).all() and np.isnan(regime.condensation[inner]).all()
+        assert (regime.verdict[inner] == "undetermined").all() and (regime.verdict[~inner] != "undetermined").all()
+    assert (model.regime(bandwidth=0.05).verdict == "empty").all()
+    outcome = perform(model, Sample(lattice, None), Context())
+    assert outcome.metrics["share_undetermined"] == pytest.approx(inner.mean())
+    assert np.isfinite(outcome.metrics["median_local_condensation"])
 
 
 def test_points_are_left_out_of_their_own_estimate(cloud):
@@ -579,6 +611,34 @@ def test_distances_to_near_points_keep_their_digits_far_from_the_origin():
     base = np.array([[1e6, -1e6], [1e6 + 2.0**-20, -1e6], [1e6, -1e6 + 3.0]])
     distances, _ = nearest_distances(base[:1], base, 2)
     np.testing.assert_array_equal(distances, [[2.0**-20, 3.0]])
+
+
+def test_nearest_points_are_found_between_clusters_far_apart():
+    points = np.random.default_rng(10).standard_normal((600, 20))
+    points[:, 0] += np.repeat([1e8, -1e8], 300)
+    apart = cdist(points, points) + np.diag(np.full(600, np.inf))
+    distances, n_zero = nearest_distances(points, points, 3)
+    np.testing.assert_allclose(distances, np.sort(apart, axis=1)[:, :3], rtol=1e-12)
+    assert n_zero == 600
+
+
+def test_repeated_points_count_as_often_as_they_occur_and_cost_no_memory():
+    rng = np.random.default_rng(11)
+    points = np.concatenate([np.zeros((700, 30)), np.ones((4, 30)), 3 + rng.standard_normal((300, 30))])
+    tracemalloc.start()
+    distances, n_zero = nearest_distances(points, points, 5)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 60e6 and n_zero == 700**2 + 4**2 + 300
+    np.testing.assert_allclose(distances[0, :4], math.sqrt(30))
+    assert distances[0, 4] > 2 * math.sqrt(30)
+    np.testing.assert_allclose(distances[700], math.sqrt(30))
+
+
+def test_probes_and_samples_have_streams_of_their_own(cloud):
+    model = KDERegimes(random_state=3).fit(cloud[0])
+    assert len({model._seed(0), model._seed(1), model._seed(1, 4)}) == 3
+    assert model._seed(1) == model._seed(1, 3)
 
 
 def test_torch_in_torch_out(cloud):

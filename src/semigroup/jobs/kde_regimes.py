@@ -33,6 +33,7 @@ __all__ = ["Sample", "perform", "read"]
 N_CURVE = 25  # bandwidths in the picture
 STABILITY = (3, 5, 10, 20)
 RULES = ("nn", "kl", "cv", "scott", "silverman")
+VERDICTS = ("condensed", "stable", "clt", "empty", "undetermined")
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def perform(estimator: KDERegimes, data: Sample, context: Context) -> Outcome:
     regime = estimator.regime(data.fresh)
     rules, bests = _rules(estimator, data)
     dim = estimator.n_features_in_
-    shares = {name: float((regime.verdict == name).mean()) for name in ("condensed", "stable", "clt", "empty")}
+    shares = {name: float((regime.verdict == name).mean()) for name in VERDICTS}
     found = estimator.thresholds_
     metrics = {
         "n_points": float(len(data.points)),
@@ -92,7 +93,7 @@ def perform(estimator: KDERegimes, data: Sample, context: Context) -> Outcome:
         "bandwidth": estimator.bandwidth_,
         "mean_log_density_per_dimension": float(log_density.mean()) / dim,
         "median_effective_points": float(np.nanmedian(regime.n_effective)) if shares["empty"] < 1 else 0.0,
-        "median_local_condensation": float(np.median(regime.condensation)),
+        "median_local_condensation": float(np.nanmedian(regime.condensation)),
         "gaussian_condensation": found.condensation,
         "gaussian_clt": found.clt,
         **{f"share_{name}": share for name, share in shares.items()},
@@ -159,7 +160,7 @@ def _stability(estimator: KDERegimes, data: Sample) -> pd.DataFrame:
     queries = estimator.points_[estimator.probes_] if data.fresh is None else data.fresh
     ks = [k for k in STABILITY if k + 2 < len(estimator.points_)] or [1]
     distances, _ = nearest_distances(queries, estimator.points_, ks[-1] + 1, n_jobs=estimator.n_jobs)
-    medians = [float(np.median(local_condensation(distances[:, : k + 1], estimator.kernel))) for k in ks]
+    medians = [float(np.nanmedian(local_condensation(distances[:, : k + 1], estimator.kernel))) for k in ks]
     return pd.DataFrame({"n_neighbors": ks, "median_local_condensation": medians})
 
 
@@ -190,7 +191,7 @@ def _bandwidth_caption(data: Sample) -> str:
 def _draw_bandwidths(estimator: KDERegimes, data: Sample, rules: pd.DataFrame) -> Figure:
     """Log-density and participation against the bandwidth."""
     figure, axes = new_figure(1, 2, width=10)
-    local = float(np.median(estimator.regime(data.fresh).condensation))
+    local = float(np.nanmedian(estimator.regime(data.fresh).condensation))
     grid = np.geomspace(0.55 * rules["bandwidth"].min(), 1.8 * max(local, rules["bandwidth"].max()), N_CURVE)
     dim = estimator.n_features_in_
     values = np.array([_log_density(estimator, data, h).mean() / dim for h in grid.tolist()])

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from sklearn.covariance import ledoit_wolf
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.validation import check_is_fitted
@@ -23,6 +23,7 @@ from semigroup.base import (
     check_number,
     in_kind,
     numpy_generator,
+    seed_from,
 )
 from semigroup.densities.kde_regimes.kernels import KERNELS, RadialKernel, as_kernel, draw_offsets
 from semigroup.densities.kde_regimes.summation import PointTiles, WeightSums, log_sums_on_device, weight_sums
@@ -39,6 +40,10 @@ from semigroup.densities.kde_regimes.theory import (
 __all__ = ["KDERegimes", "Regime", "local_condensation", "nearest_distances", "scott_bandwidth", "silverman_bandwidth"]
 
 RULES = ("kl", "nn", "cv", "scott", "silverman")
+MOST_DIFFERENCES = 2**22  # coordinates of differences held at a time: 32 MB
+MOST_DIMENSIONS_OF_A_TREE = 15  # as scikit-learn chooses
+# Below this share of its square, a difference of squared distances is rounding.
+LEAST_GAP = 1e-9
 
 
 @dataclass(frozen=True)
@@ -48,9 +53,10 @@ class Regime:
     Attributes
     ----------
     tail_index : array, shape (n,)
-        :math:`\hat\mu` from the nearest distances: 1 at condensation, 2 where the central limit theorem ends.
+        :math:`\hat\mu` from the nearest distances: 1 at condensation, 2 where the central limit theorem ends; NaN where these
+        distances are all the same; infinite for a tophat kernel that reaches a point, whose weights are all alike.
     condensation : array, shape (n,)
-        :math:`\hat h_G`, the bandwidth at which the tail index is 1.
+        :math:`\hat h_G`, the bandwidth at which the tail index is 1; NaN where the distances are all the same.
     participation : array, shape (n,)
         :math:`\sum_i p_i^2` of the points' shares :math:`p_i` in the estimate; NaN where the estimate is 0.
     entropy : array, shape (n,)
@@ -58,7 +64,8 @@ class Regime:
     verdict : array of str, shape (n,)
         ``"condensed"``: a few nearest points carry the estimate, and one point more may change it by any factor.
         ``"stable"``: many points do, with fluctuations of infinite variance. ``"clt"``: Gaussian fluctuations. ``"empty"``: the
-        estimate is 0.
+        estimate is 0. ``"undetermined"``: the tail index is NaN. A tophat kernel is judged by the number of points that it
+        reaches: ``"condensed"`` up to `n_neighbors`, above ``"clt"``.
     """
 
     tail_index: Float[np.ndarray, " n"]
@@ -87,9 +94,9 @@ class KDERegimes(Estimator):
     bandwidth : float or {"nn", "kl", "cv", "scott", "silverman"}
         A number in units of the data, or a rule. "nn": the root mean squared distance to the nearest other point per
         dimension, by one pass over the neighbours; too small below some ten dimensions. "kl": least divergence at a typical
-        point for a Gaussian with the eigenvalues of the sample covariance; not for one or two dimensions, where points far out
-        decide. "cv": best leave-one-out likelihood of `n_bandwidths` on a grid. "scott" and "silverman": the classical rules, in
-        units of the mean standard deviation of the columns, which scikit-learn's strings leave out.
+        point for a Gaussian with the eigenvalues of the sample covariance. "cv": best leave-one-out likelihood of
+        `n_bandwidths` on a grid. "scott" and "silverman": the classical rules, in units of the mean standard deviation of the
+        columns, which scikit-learn's strings leave out.
     correction : {"finite", "asymptotic"}
         Whether `thresholds_` and "kl" are those of this n and d, or the limits of large d.
     n_neighbors : int
@@ -194,13 +201,18 @@ class KDERegimes(Estimator):
         self.points_ = points
         self.alpha_ = math.log(n) / dim
         self.spectrum_ = _spectrum(points)
-        generator = numpy_generator(self.random_state)
+        generator = numpy_generator(self._seed(0))
         self.probes_ = np.sort(generator.permutation(n)[: self.n_probes])
         self._tiles = PointTiles.of(points)
         for name in {"cv_bandwidths_", "cv_scores_"} & set(vars(self)):  # of an earlier fit
             delattr(self, name)
         self.bandwidth_ = self._choose_bandwidth()
         return self
+
+    def _seed(self, use: int, random_state: int | None = None) -> int:
+        """A seed for each use, so that what is drawn owes nothing to the choice of the probes."""
+        base = seed_from(self.random_state if random_state is None else random_state)
+        return int(np.random.SeedSequence([base, use]).generate_state(1, np.uint64)[0] >> 1)
 
     def _check_parameters(self) -> None:
         kernel = as_kernel(check_choice(self.kernel, "kernel", tuple(KERNELS)))
@@ -304,7 +316,7 @@ class KDERegimes(Estimator):
         """
         check_is_fitted(self, "points_")
         n = check_integer(n, "n", minimum=1)
-        generator = numpy_generator(self.random_state if random_state is None else random_state)
+        generator = numpy_generator(self._seed(1, random_state))
         chosen = self.points_[generator.integers(len(self.points_), size=n)]
         return chosen + self.bandwidth_ * draw_offsets(self.kernel, n, self.n_features_in_, generator)
 
@@ -357,7 +369,10 @@ class KDERegimes(Estimator):
         kernel, rate = as_kernel(self.kernel), _edge_rates(distances)
         squares = distances[:, 0] ** 2
         mu = np.array([tail_index(kernel, k, s, h) for k, s in zip(rate.tolist(), squares.tolist())])
-        return Regime(mu, local_condensation(distances, self.kernel), sums.participation, sums.entropy, regime_of(mu))
+        verdict = regime_of(mu)
+        if self.kernel == "tophat":
+            verdict[1 / sums.participation <= self.n_neighbors] = "condensed"
+        return Regime(mu, local_condensation(distances, self.kernel), sums.participation, sums.entropy, verdict)
 
     # --- parts ---
 
@@ -416,8 +431,8 @@ def nearest_distances(
 ) -> tuple[Float[np.ndarray, "n k"], int]:
     """Distances to the k nearest points that do not coincide with the query, ascending, and how many did.
 
-    The neighbours are found with scikit-learn, their distances computed anew by differences: expanded squares lose all digits
-    of distances far below the norms.
+    The neighbours are found with scikit-learn among the points that differ, and their distances computed anew by differences:
+    expanded squares lose all digits of distances far below the norms.
 
     Raises
     ------
@@ -429,40 +444,82 @@ def nearest_distances(
     >>> nearest_distances(np.array([[0.0]]), np.array([[0.0], [1.0], [3.0]]), 2)
     (array([[1., 3.]]), 1)
     """
-    centre = points.mean(axis=0)
-    search = NearestNeighbors(n_jobs=n_jobs).fit(points - centre)
+    rows, counts = np.unique(points, axis=0, return_counts=True)
+    search = _Neighbours(rows, n_jobs)
     result, waiting, n_zero = np.empty((len(queries), k)), np.arange(len(queries)), 0
     sought = k + 1
     while len(waiting):
-        sought = min(sought, len(points))
-        found = search.kneighbors(queries[waiting] - centre, sought, return_distance=False)
-        distances = np.empty(found.shape)
-        for start in range(0, len(waiting), 1024):  # so that the differences of many queries never lie side by side
-            part = slice(start, start + 1024)
-            distances[part] = np.linalg.norm(points[found[part]] - queries[waiting[part], None], axis=2)
-        distances[distances == 0] = np.inf
-        distances.sort(axis=1)
-        coincide = np.isinf(distances).sum(axis=1)
-        done = coincide <= sought - k
-        result[waiting[done]] = distances[done, :k]
-        n_zero += int(coincide[done].sum())
-        if not done.all() and sought == len(points):
+        sought = min(sought, len(rows))
+        short = []
+        # So many queries at a time that the differences of all to their neighbours stay small.
+        for part in np.array_split(waiting, -(-len(waiting) * sought * points.shape[1] // MOST_DIFFERENCES)):
+            distances, found = search(queries[part], sought)
+            copies = np.where(distances == 0, 0, counts[found])
+            reached = copies.cumsum(axis=1)
+            done = reached[:, -1] >= k
+            for j in range(k):
+                place = (reached[done] > j).argmax(axis=1)
+                result[part[done], j] = distances[done, place]
+            n_zero += int(counts[found[done]][distances[done] == 0].sum())
+            short.append(part[~done])
+        waiting = np.concatenate(short)
+        if len(waiting) and sought == len(rows):
             raise ValueError(f"X must leave every query at least {k} other points that do not coincide with it")
-        waiting, sought = waiting[~done], 2 * sought
+        sought *= 2
     return result, n_zero
 
 
+class _Neighbours:
+    """The nearest rows, and their distances by differences."""
+
+    def __init__(self, rows: Float[np.ndarray, "n dim"], n_jobs: int | None) -> None:
+        self.rows, self.n_jobs = rows, n_jobs
+        self.centre = rows.mean(axis=0)
+        self.longest = ((rows - self.centre) ** 2).sum(axis=1).max()
+        self.tree: NearestNeighbors | None = None
+        # In many dimensions a tree looks at every row, one after the other; products of matrices do so faster.
+        self.products = None
+        if rows.shape[1] > MOST_DIMENSIONS_OF_A_TREE:
+            self.products = NearestNeighbors(algorithm="brute", n_jobs=n_jobs).fit(rows - self.centre)
+
+    def __call__(
+        self, queries: Float[np.ndarray, "m dim"], k: int
+    ) -> tuple[Float[np.ndarray, "m k"], Int[np.ndarray, "m k"]]:
+        if self.products is None:
+            return self._by_tree(queries, k)
+        centred = queries - self.centre
+        distances, found = self._measured(queries, self.products.kneighbors(centred, k, return_distance=False))
+        # Expanded squares are wrong by some eps of the norms' squares: what is no longer than a thousand times the root of that
+        # may not be the nearest.
+        wrong = np.finfo(np.float64).eps * ((centred**2).sum(axis=1) + self.longest)
+        doubtful = distances[:, -1] ** 2 < 1e6 * wrong
+        if doubtful.any():
+            distances[doubtful], found[doubtful] = self._by_tree(queries[doubtful], k)
+        return distances, found
+
+    def _by_tree(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        if self.tree is None:
+            self.tree = NearestNeighbors(algorithm="kd_tree", n_jobs=self.n_jobs).fit(self.rows)
+        return self._measured(queries, self.tree.kneighbors(queries, k, return_distance=False))
+
+    def _measured(self, queries: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        distances = np.linalg.norm(self.rows[found] - queries[:, None], axis=2)
+        order = distances.argsort(axis=1)
+        return np.take_along_axis(distances, order, axis=1), np.take_along_axis(found, order, axis=1)
+
+
 def _edge_rates(distances: Float[np.ndarray, "n k"]) -> Float[np.ndarray, " n"]:
-    """Hill's estimate of d log F / d epsilon at the nearest points, from the k - 1 nearest relative to the k-th."""
-    with np.errstate(divide="ignore"):
-        return 1 / np.mean((distances[:, -1:] ** 2 - distances[:, :-1] ** 2) / 2, axis=1)
+    """Hill's estimate of d log F / d epsilon at the nearest points, from the k - 1 nearest relative to the k-th; NaN of ties."""
+    gaps = np.mean((distances[:, -1:] ** 2 - distances[:, :-1] ** 2) / 2, axis=1)
+    return 1 / np.where(gaps > LEAST_GAP * distances[:, -1] ** 2, gaps, np.nan)
 
 
 def local_condensation(distances: Float[np.ndarray, "n k"], kernel: str = "gaussian") -> Float[np.ndarray, " n"]:
     r"""Local estimate of the bandwidth of condensation from the distances to the k + 1 nearest points.
 
     For the Gaussian kernel :math:`\hat h_G^2 = \frac1k \sum_{j \leq k} \frac12 (r_{k+1}^2 - r_j^2)`, Hill's estimator of the
-    rate at which points appear; for the others the bandwidth at which the tail index with that rate is 1.
+    rate at which points appear; for the others the bandwidth at which the tail index with that rate is 1. Where all k + 1
+    distances are the same, as on a lattice, they say nothing of a rate, and it is NaN.
 
     Parameters
     ----------

@@ -205,11 +205,13 @@ def tail_index(kernel: RadialKernel, rate: float, squared_distance: float, bandw
     slope = 2 * kernel.energy_slope(squared_distance / bandwidth**2) / bandwidth**2
     if slope == 0:
         return math.inf
-    return rate / slope
+    return 0.0 if math.isinf(slope) else rate / slope
 
 
 def regime_of(tail_index: Float[np.ndarray, " n"]) -> np.ndarray:
     """The verdict on each tail index: ``"empty"`` at 0, ``"condensed"`` below 1, ``"stable"`` below 2, else ``"clt"``.
+
+    Of NaN it is ``"undetermined"``.
 
     Examples
     --------
@@ -217,7 +219,8 @@ def regime_of(tail_index: Float[np.ndarray, " n"]) -> np.ndarray:
     ['condensed', 'stable', 'clt']
     """
     mu = np.asarray(tail_index)
-    return np.select([mu == 0, mu < 1, mu < 2], ["empty", "condensed", "stable"], "clt")
+    cases = {"undetermined": np.isnan(mu), "empty": mu == 0, "condensed": mu < 1, "stable": mu < 2}
+    return np.select(list(cases.values()), list(cases), "clt")
 
 
 def thresholds(
@@ -569,8 +572,16 @@ def kl_bandwidth(
     def loss(log_h: float) -> float:
         return -_mean_log_density(math.exp(log_h), n, dim, kernel, *distribution)
 
-    middle = math.log(optimum)
-    return math.exp(minimize_scalar(loss, bounds=(middle - 1, middle + 1), method="bounded", options={"xatol": 1e-4}).x)
+    # At the optimum the mean squared distance, by the weights, is what `nearest_bandwidth` asks of a single one; it lies between
+    # that of the nearest point and the mean of all. In few dimensions these are far apart and the curve between them is flat,
+    # so that its rounding would lead a search of the whole interval astray.
+    widest = nearest_bandwidth(float(law.squared_distance(0.0)) * dim, kernel, dim)
+    low, high, step = math.log(optimum) - 1, math.log(widest) + 0.2, 0.2
+    grid = np.linspace(low, high, math.ceil((high - low) / step) + 1).tolist()
+    middle = min(grid, key=loss)
+    return math.exp(
+        minimize_scalar(loss, bounds=(middle - step, middle + step), method="bounded", options={"xatol": 1e-4}).x
+    )
 
 
 def nearest_bandwidth(squared_distance: float, kernel: RadialKernel, dim: int) -> float:
