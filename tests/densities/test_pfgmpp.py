@@ -10,6 +10,7 @@ from scipy.stats import betaprime, chi2, kstest, multivariate_t
 from sklearn.datasets import make_moons
 from sklearn.exceptions import NotFittedError
 
+import semigroup.densities.pfgmpp.estimator as estimator_module
 from semigroup.data.images import digits
 from semigroup.densities import PFGMpp, energy_distance
 from semigroup.densities.pfgmpp import (
@@ -112,6 +113,18 @@ def test_one_multiplier_a_sample_and_the_same_gaussian_for_every_dimension():
     assert ratio[:, 0].unique().numel() == 50
 
 
+def test_noise_of_the_least_dimension_has_finite_squares_and_loses_three_per_cent_of_its_tail():
+    noise = student_noise(20_000, 5, 0.1, generator(7))
+    assert torch.isfinite(noise.square().sum(1)).all()
+    # P(D / chi > 1e30), of which so many draws must be found in the float64 draws of the sampler too
+    share = chi2(0.1).cdf(0.1e-30)
+    for dtype in (torch.float32, torch.float64):
+        noise = student_noise(20_000, 1, 0.1, generator(7), dtype=dtype)
+        ratio = noise / student_noise(20_000, 1, INF, generator(7), dtype=dtype)
+        assert (ratio > 0.999e15).double().mean().item() == pytest.approx(share, rel=0.15)
+        assert ratio.max() < 1.001e15
+
+
 def test_noise_of_very_many_dimensions_is_gaussian_noise():
     gaps = student_noise(500, 7, 1e8, generator(6)) / student_noise(500, 7, INF, generator(6)) - 1
     assert 0 < gaps.abs().max() < 5e-4
@@ -148,6 +161,13 @@ def test_density_of_the_noisy_points_is_the_mixture_of_students(D, atoms):
     )
     found = PointSetDenoiser(points, weights, D=D).log_prob(torch.from_numpy(x), sigma)
     np.testing.assert_allclose(found, np.log(expected), rtol=1e-9)
+
+
+@pytest.mark.parametrize("D", [1e6, 1e9, 1e15])
+def test_density_of_very_many_dimensions_is_the_gaussian_one(D, atoms):
+    x = torch.randn(6, 8, generator=generator(9), dtype=torch.float64)
+    gap = PointSetDenoiser(*atoms, D=D).log_prob(x, 0.6) - PointSetDenoiser(*atoms).log_prob(x, 0.6)
+    assert gap.abs().max() < 500 / D + 1e-12
 
 
 def test_gaussian_denoiser_obeys_tweedies_formula(atoms):
@@ -219,7 +239,7 @@ def test_stable_target_keeps_to_a_rows_own_label(atoms):
 def test_field_of_the_exact_target_leads_back_to_the_posterior_mean(atoms):
     """x - sigma f_x / f_r of the normalised field is the mean, whatever the normalisation."""
     mean = torch.from_numpy(atoms[0])
-    sigma = torch.tensor([0.2, 0.5, 1.0, 2.0, 10.0], dtype=torch.float64)
+    sigma = torch.tensor([1e-4, 0.5, 1.0, 2.0, 10.0], dtype=torch.float64)
     x = mean + sigma[:, None]
     target = field_target(x, sigma, mean, 6.0)
 
@@ -396,6 +416,8 @@ def test_units_and_origin_of_the_data_do_not_matter(labelled):
     plain = PFGMpp(**SHORT).fit(X)
     moved = PFGMpp(**SHORT).fit(1000 * X + 500)
     np.testing.assert_allclose((moved.sample(20) - 500) / 1000, plain.sample(20), atol=2e-3)
+    far = PFGMpp(**SHORT).fit(X + 1e9).sample(20) - 1e9
+    np.testing.assert_allclose(far, plain.sample(20), atol=2e-3)
     np.testing.assert_allclose(
         (moved.denoise(1000 * X[:5] + 500, 300.0) - 500) / 1000, plain.denoise(X[:5], 0.3), atol=1e-4
     )
@@ -424,6 +446,42 @@ def test_resumed_training_gives_the_same_model(labelled, tmp_path):
     resumed = PFGMpp(**{**SHORT, "n_steps": 8}).fit(X, y, checkpoint_dir=tmp_path, resume=True)
     np.testing.assert_array_equal(whole.sample(5, "left"), resumed.sample(5, "left"))
     assert len(resumed.losses_) == 8
+
+
+@pytest.mark.parametrize("loss", ["edm", "ve", "vp", "stf"])
+def test_heaviest_tails_are_learnt_from_without_overflow(loss, labelled):
+    model = PFGMpp(**{**SHORT, "n_steps": 30, "loss": loss, "D": 0.1}).fit(labelled[0])
+    assert np.isfinite(model.losses_).all() and np.isfinite(model.sample(50)).all()
+
+
+def test_every_use_of_the_seed_has_a_stream_of_its_own(labelled, monkeypatch):
+    seeds = []
+
+    def seen(module, name):
+        inner = getattr(module, name)
+
+        def outer(*arguments, **options):
+            seeds.append(options.get("seed", arguments[-1] if arguments else None))
+            return inner(*arguments, **options)
+
+        monkeypatch.setattr(module, name, outer)
+
+    seen(estimator_module, "EpochSampler")
+    seen(estimator_module, "train")
+    seen(estimator_module, "numpy_generator")
+    model = PFGMpp(**SHORT).fit(labelled[0])
+    model.sample(2)
+    assert len(seeds) == 3 == len({*seeds, model._seed(0)} - {model._seed(0)})
+
+
+def test_dropout_is_seeded_too():
+    images, _ = digits()
+    options = {**SHORT, "width": 8, "multipliers": (1,), "batch_size": 8, "dropout": 0.5}
+    losses = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        losses.append(PFGMpp(**options).fit(images[:16, None]).losses_)
+    np.testing.assert_array_equal(*losses)
 
 
 def test_one_seed_gives_one_model_and_other_seeds_others(labelled):
@@ -493,7 +551,7 @@ def test_sweep_fits_every_dimension_with_the_other_parameters_kept(labelled):
         ("D", 0.0, "D must be > 0"),
         ("D", -INF, "D must be > 0"),
         ("D", math.nan, "D must be > 0"),
-        ("D", 5e-3, "D must be at least 0.01"),
+        ("D", 0.05, "D must be at least 0.1"),
         ("D", "many", "D must be a number"),
         ("sigma_min", 0.0, "sigma_min must be > 0"),
         ("sigma_min", 90.0, "sigma_max must be > 90"),

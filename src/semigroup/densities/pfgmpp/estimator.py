@@ -65,7 +65,7 @@ class PFGMpp(Estimator):
     Parameters
     ----------
     D : float
-        Added dimensions, at least 0.01, not necessarily whole: 1 is the Poisson flow, infinity (``inf``) diffusion. Small D
+        Added dimensions, at least 0.1, not necessarily whole: 1 is the Poisson flow, infinity (``inf``) diffusion. Small D
         stands disturbances along the way better, large D is easier to learn; choose it by `sweep_dimensions`. Up to
         D = 4, where the noise has no fourth moment, the loss is bounded in its tails, which does not change what is learnt.
     loss : {"edm", "ve", "vp", "stf", "field"}
@@ -245,16 +245,15 @@ class PFGMpp(Estimator):
             raise ValueError("X must vary: all samples are equal, and there is nothing to scale them by")
         self.scale_ = deviation / self.sigma_data
 
-        seed = seed_from(self.random_state)
-        with seeded(seed):
+        with seeded(self._seed(0)):
             denoiser = self._build()
         data = torch.from_numpy(((rows - self.shift_) / self.scale_).astype(np.float32))
         result = train(
             denoiser,
-            self._batch_loss(data, code, seed),
+            self._batch_loss(data, code),
             n_steps=self.n_steps,
             optimizer=torch.optim.Adam(denoiser.parameters(), lr=self.learning_rate, fused=True),
-            seed=seed,
+            seed=self._seed(1),
             ema_decay=lambda k: min(self.ema_decay, (1 + k) / (10 + k)),
             max_grad_norm=self.max_grad_norm,
             checkpoint_dir=checkpoint_dir,
@@ -269,10 +268,11 @@ class PFGMpp(Estimator):
         return self
 
     def _batch_loss(
-        self, data: Float[Tensor, "row n_features"], code: Int[Tensor, " row"] | None, seed: int
+        self, data: Float[Tensor, "row n_features"], code: Int[Tensor, " row"] | None
     ) -> Callable[[nn.Module, int, torch.Generator], Tensor]:
         """The loss of one step of training."""
-        batches = EpochSampler(len(data), min(self.batch_size, len(data)), seed)
+        # Seeded apart: the training loop draws a step's noise from the numbers that would order the epoch of that index.
+        batches = EpochSampler(len(data), min(self.batch_size, len(data)), self._seed(2))
         levels = {"log_sigma_mean": self.log_sigma_mean, "log_sigma_std": self.log_sigma_std}
         scalings = Preconditioning(self.sigma_data)
 
@@ -292,9 +292,11 @@ class PFGMpp(Estimator):
                 references = torch.cat([chosen, more])
                 reference_label = None if code is None else code[references]
                 y = stable_target(x, sigma, data[references], self.D, label=label, reference_label=reference_label)
+            with seeded(generator.initial_seed()):  # dropout
+                found = model(x, sigma, label, as_field=True) if self.loss == "field" else model(x, sigma, label)
             if self.loss == "field":
-                return (model(x, sigma, label, as_field=True) - field_target(x, sigma, y, self.D)).square().mean()
-            error = (model(x, sigma, label) - y).square().mean(1)
+                return (found - field_target(x, sigma, y, self.D)).square().mean()
+            error = (found - y).square().mean(1)
             weight = loss_weight(self.loss, sigma, scalings)
             if self.D <= HEAVIEST_TAIL:
                 weight = weight * tail_weight(x, sigma, scalings)
@@ -342,8 +344,8 @@ class PFGMpp(Estimator):
 
         Returns
         -------
-        array, shape (n, *shape), float32
-            In units of the data.
+        array, shape (n, *shape), float64
+            In units of the data, whose origin may be far away.
 
         Raises
         ------
@@ -362,7 +364,7 @@ class PFGMpp(Estimator):
         device = next(self.denoiser_.parameters()).device
         code = None if code is None else code.to(device)
         network = self.denoiser_ if bits is None else self._quantized(bits)
-        seeds = numpy_generator(self.random_state if random_state is None else random_state)
+        seeds = numpy_generator(self._seed(3, random_state))
         piece = IMAGE_PIECE if isinstance(network.network, ImageRows) and device.type == "cpu" else PIECE
         sigmas = karras_sigmas(levels, *self._sigmas(), rho=self.rho)
 
@@ -387,8 +389,8 @@ class PFGMpp(Estimator):
 
         pieces = track(range(0, n, piece), description="sampling", disable=not progress)
         with torch.inference_mode():
-            rows = torch.cat([draw(start).float() for start in pieces]).cpu().numpy()
-        return (self.shift_ + self.scale_ * rows).astype(np.float32).reshape(n, *self.shape_)
+            rows = torch.cat([draw(start) for start in pieces]).cpu().numpy()
+        return (self.shift_ + self.scale_ * rows).reshape(n, *self.shape_)
 
     def denoise(self, x: Any, sigma: Any, labels: Any = None) -> Any:
         """The model's estimate of the posterior mean of the data, given data with noise.
@@ -459,6 +461,11 @@ class PFGMpp(Estimator):
             )
             inner = ImageRows(unet, (n_channels, size, size))
         return (FieldDenoiser if field else Denoiser)(inner, self.sigma_data)
+
+    def _seed(self, use: int, random_state: int | None = None) -> int:
+        """A seed for each use, so that sampling draws nothing from the training's."""
+        base = seed_from(self.random_state if random_state is None else random_state)
+        return int(np.random.SeedSequence([base, use]).generate_state(1, np.uint64)[0] >> 1)
 
     # --- input ---------------------------------------------------------------------------------------------------
 

@@ -233,8 +233,9 @@ class FieldDenoiser(nn.Module):
         field = self.network(self.scalings.inner(sigma[:, None]) * x, self.scalings.noise(sigma), label)
         if as_field:
             return field
-        # The radial part of every target is negative; a prediction that is not would turn the line round.
-        radial = field[:, -1:].clamp(max=-1e-3)
+        # The radial part of every target is negative, in proportion to sigma where that is small; a prediction that is not
+        # would turn the line round.
+        radial = torch.minimum(field[:, -1:], -1e-3 * sigma[:, None])
         return x - sigma[:, None] * field[:, :-1] / radial
 
 

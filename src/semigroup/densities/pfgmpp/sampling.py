@@ -36,7 +36,8 @@ class Churn:
     Attributes
     ----------
     amount : float
-        ``S_churn``: over all steps, the noise grows by this factor's logarithm, at most by ``sqrt(2) - 1`` a step.
+        ``S_churn``: each of n steps raises the noise level by ``1 + amount / n`` first, at most by sqrt(2); all together by some
+        ``exp(amount)``.
     sigma_min, sigma_max : float
         Noise levels between which noise is added.
     noise : float
