@@ -10,12 +10,15 @@ from hypothesis import strategies as st
 
 from semigroup.base import (
     Estimator,
+    all_or_nothing,
     atomic_folder,
     check_array,
     check_choice,
+    check_device,
     check_integer,
     check_number,
     in_kind,
+    json_text,
     numpy_generator,
     require,
     seed_from,
@@ -93,6 +96,19 @@ def test_arrays_and_tensors_of_any_real_type_become_the_wanted_type():
     assert check_array(np.ones(3, dtype=np.float32), "x", dtype=None).dtype == np.float32
 
 
+def test_numbers_too_large_for_single_precision_are_refused():
+    with pytest.raises(ValueError, match="states holds numbers too large for float32"):
+        check_array([1.0, 1e39], "states", dtype=np.float32)
+
+
+def test_devices_that_are_not_here_are_refused_by_name(monkeypatch):
+    assert check_device("cpu") == torch.device("cpu") == check_device(torch.device("cpu"))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for value in ("abacus", None, "cuda", "cuda:1", "meta"):
+        with pytest.raises(ValueError, match="where must"):
+            check_device(value, "where")
+
+
 def test_results_come_back_in_kind():
     result = torch.ones(3, dtype=torch.float64)
     assert isinstance(in_kind(result, like=[1.0]), np.ndarray)
@@ -139,6 +155,47 @@ def test_what_cannot_be_stored_leaves_nothing_behind(tmp_path):
     with pytest.raises(TypeError, match="cannot store"):
         fitted.save_pretrained(tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_arrays_among_the_hyper_parameters_are_stored_as_lists(tmp_path):
+    folder = Mean(power=np.array([1.0, 2.0]), random_state=np.int64(3)).fit([[1.0]]).save_pretrained(tmp_path / "model")
+    assert Mean.from_pretrained(folder).get_params() == {"power": [1.0, 2.0], "label": "a", "random_state": 3}
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_fit_that_does_not_end_leaves_the_estimator_as_it_was(error):
+    class Half(Mean):
+        @all_or_nothing
+        def fit(self, X):
+            super().fit(X)
+            self.extra_ = len(X)
+            if len(X) > 1:
+                raise error
+            return self
+
+    model = Half()
+    with pytest.raises(error):
+        model.fit([[1.0], [2.0]])
+    assert vars(model) == {"power": 1.0, "label": "a", "random_state": None}
+    before = dict(vars(model.fit([[1.0]])))
+    with pytest.raises(error):
+        model.fit([[1.0], [2.0]])
+    assert vars(model).keys() == before.keys()
+    assert all(vars(model)[name] is value for name, value in before.items())
+
+
+def test_results_become_json_without_nan_or_infinity():
+    text = json_text(
+        {"a": [np.nan, 1.0, (np.inf, True)], "b": np.array([1.0, -np.inf]), "c": np.float32("nan"), "d": "NaN"}
+    )
+    assert json.loads(text, parse_constant=pytest.fail) == {
+        "a": [None, 1.0, [None, True]],
+        "b": [1.0, None],
+        "c": None,
+        "d": "NaN",
+    }
+    with pytest.raises(TypeError, match="cannot store"):
+        json_text({"a": object()})
 
 
 def test_a_folder_is_replaced_only_when_the_new_one_is_whole(tmp_path):

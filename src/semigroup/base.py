@@ -7,13 +7,16 @@ names the argument, what it got and what it needs.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
+import math
 import numbers
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+import typing
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,13 +31,17 @@ import semigroup
 
 __all__ = [
     "Estimator",
+    "all_or_nothing",
     "atomic_folder",
     "check_array",
     "check_choice",
+    "check_device",
     "check_integer",
     "check_number",
     "in_kind",
+    "json_text",
     "numpy_generator",
+    "plain_value",
     "require",
     "seed_from",
     "to_tensor",
@@ -44,6 +51,7 @@ __all__ = [
 
 # typing.Self would say this better, but run-time checkers accept it only on whole classes.
 _E = TypeVar("_E", bound="Estimator")
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 
 # --- checked input -----------------------------------------------------------------------------------------------
 
@@ -109,6 +117,27 @@ def check_choice(value: Any, name: str, choices: tuple[str, ...]) -> str:
     return value
 
 
+def check_device(value: Any, name: str = "device") -> torch.device:
+    """A torch device that can be computed on here; `ValueError` naming the argument otherwise.
+
+    Examples
+    --------
+    >>> check_device("cpu")
+    device(type='cpu')
+    """
+    try:
+        device = torch.device(value)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"{name} must name a device of torch, such as 'cpu' or 'cuda', got {value!r}") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"{name} must be one that torch sees, got {value!r} and no CUDA device is visible")
+    try:
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"{name} must be one that torch can compute on here, got {value!r}") from error
+    return device
+
+
 def check_array(
     value: Any,
     name: str,
@@ -170,7 +199,11 @@ def check_array(
         raise ValueError(f"{name} holds NaN or infinity, which this method is not defined on")
     if dtype is None:
         return array if array.dtype.kind == "f" else array.astype(np.float64)
-    return np.asarray(array, dtype=dtype, order="C")  # ascontiguousarray would give a number an axis
+    with np.errstate(over="ignore"):
+        result = np.asarray(array, dtype=dtype, order="C")  # ascontiguousarray would give a number an axis
+    if result.dtype.kind in "fc" and result.dtype.itemsize < array.dtype.itemsize and not np.isfinite(result).all():
+        raise ValueError(f"{name} holds numbers too large for {result.dtype}, in which this method computes")
+    return result
 
 
 def require(module: str, extra: str) -> Any:
@@ -236,6 +269,42 @@ def in_kind(result: Tensor, like: Any) -> Any:
     return result.detach().cpu().numpy()
 
 
+# --- fitting -----------------------------------------------------------------------------------------------------
+
+
+def all_or_nothing(method: _Method) -> _Method:
+    """Decorate a method that learns: where it raises or is stopped, the estimator stays as it was before.
+
+    What is learnt is bound to attributes anew and never changed in place, so that the attributes are all there is to put back.
+
+    Examples
+    --------
+    >>> class Halves(Estimator):
+    ...     @all_or_nothing
+    ...     def fit(self, x):
+    ...         self.half_ = x / 2
+    ...         return self if x > 0 else 1 / 0
+    >>> halves = Halves().fit(4)
+    >>> try:
+    ...     halves.fit(-4)
+    ... except ZeroDivisionError:
+    ...     print(halves.half_)
+    2.0
+    """
+
+    @functools.wraps(method)
+    def whole(self: Any, *args: Any, **options: Any) -> Any:
+        before = dict(vars(self))
+        try:
+            return method(self, *args, **options)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    return typing.cast(_Method, whole)
+
+
 # --- storage -----------------------------------------------------------------------------------------------------
 
 
@@ -293,7 +362,7 @@ class Estimator(BaseEstimator):
             "params": self.get_params(deep=False),
             "state": values,
         }
-        text = json.dumps(config, indent=2, default=_refuse_to_store)
+        text = json.dumps(config, indent=2, default=plain_value)
         with atomic_folder(directory) as folder:
             (folder / "config.json").write_text(text)
             save_file(tensors, folder / "model.safetensors")
@@ -343,10 +412,45 @@ class Estimator(BaseEstimator):
             setattr(self, name, value)
 
 
-def _refuse_to_store(value: Any) -> Any:
-    """JSON's last resort: numpy scalars become numbers, anything else is named."""
-    if isinstance(value, np.generic):
-        return value.item()
+def plain_value(value: Any) -> Any:
+    """JSON's last resort: numpy's numbers and arrays become Python's, paths become words, anything else is named."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
     if isinstance(value, Path):
         return str(value)
-    raise TypeError(f"cannot store {value!r}: save_pretrained keeps arrays, numbers, strings and lists of them")
+    raise TypeError(f"cannot store {value!r}: only arrays, numbers, strings and lists of them are stored")
+
+
+def json_text(content: Any, default: Callable[[Any], Any] = plain_value) -> str:
+    """Results as JSON, which knows neither NaN nor infinity: they become null.
+
+    Parameters
+    ----------
+    content : dict, list, number or word
+    default : callable
+        What becomes of values that JSON does not know.
+
+    Examples
+    --------
+    >>> print(json_text({"gap": float("nan"), "rows": [1.5, np.float32(np.inf)]}))
+    {
+     "gap": null,
+     "rows": [
+      1.5,
+      null
+     ]
+    }
+    """
+
+    def finite(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: finite(item) for name, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [finite(item) for item in value]
+        if isinstance(value, float):
+            return value if math.isfinite(value) else None
+        if value is None or isinstance(value, str | int):
+            return value
+        return finite(default(value))
+
+    return json.dumps(finite(content), indent=1, allow_nan=False)

@@ -35,6 +35,16 @@ def test_a_measurement_survives_storage(tmp_path):
     assert not list(tmp_path.rglob("*.partial"))
 
 
+def test_a_measurement_of_nothing_is_stored_as_null(tmp_path):
+    record = measure(made_up(lambda scale: Measurement(np.nan, False, "", table=[{"x": np.inf}])), "cpu", tmp_path)
+    stored = json.loads((tmp_path / "light-sb" / "99-cpu.json").read_text(), parse_constant=pytest.fail)
+    assert stored["measurement"]["figure"] is None and stored["measurement"]["table"] == [{"x": None}]
+    page = write_page(
+        tmp_path / "page.html", "", "", [Section(method("light-sb"), claims=claim_views(read_records(tmp_path), []))]
+    )
+    assert "–" in page.read_text() and record.verdict == "does not hold"
+
+
 @pytest.mark.parametrize(("holds", "verdict"), [(True, "holds"), (False, "does not hold"), (None, "reported")])
 def test_verdict_says_whether_the_claim_holds(tmp_path, holds, verdict):
     assert measure(made_up(lambda scale: Measurement(1.0, holds, "")), "cpu", tmp_path).verdict == verdict

@@ -169,6 +169,8 @@ def claims_of(slug: str) -> list[Claim]:
 
 def measure(claim: Claim, scale: Scale, folder: str | os.PathLike[str]) -> Record:
     """Measure a claim and store its record as ``<folder>/<slug>/<number>-<scale>.json`` with its figure beside it."""
+    from semigroup.base import json_text
+
     target = Path(folder) / claim.slug
     target.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
@@ -207,7 +209,7 @@ def measure(claim: Claim, scale: Scale, folder: str | os.PathLike[str]) -> Recor
     )
     final = target / f"{claim.number}-{scale}.json"
     partial = final.with_suffix(".partial")
-    partial.write_text(json.dumps(asdict(record), indent=1, default=_number) + "\n")
+    partial.write_text(json_text(asdict(record)) + "\n")
     partial.replace(final)
     return record
 
@@ -245,10 +247,3 @@ def _machine(scale: Scale) -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     accelerator = f"{torch.cuda.get_device_name()}, " if scale == "gpu" and torch.cuda.is_available() else ""
     return f"{accelerator}{cores} cores, {platform.machine()}, Python {platform.python_version()}"
-
-
-def _number(value: Any) -> Any:
-    """numpy's numbers as JSON's."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"a measurement holds numbers, words and lists of them, got {type(value).__name__}")
