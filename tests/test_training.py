@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from semigroup.training import CHECKPOINT, EpochSampler, TrainingDiverged, train, warmup_then_linear
+from semigroup.training import CHECKPOINT, EpochSampler, TrainingDiverged, state_for_all, train, warmup_then_linear
 from small_training import N_STEPS, run
 
 HERE = Path(__file__).parent
@@ -250,6 +250,10 @@ def test_two_processes_learn_what_one_learns_with_twice_the_batch_and_stop_toget
     # Only process 1 met the bad value; both report it.
     assert first["message"] == second["message"]
     assert "the loss is nan at step 49" in first["message"]
+    # Without a seed both draw the same, see the same values and stop at the same step; a layer may be left out.
+    assert first["state"] == second["state"]
+    assert first["evaluations"] == second["evaluations"] and 2 <= len(first["evaluations"]) < 20
+    assert same(first["partly"], second["partly"])
 
 
 def test_decay_of_averaged_weights_may_depend_on_the_update():
@@ -271,3 +275,9 @@ def test_decay_of_averaged_weights_may_depend_on_the_update():
     assert seen == [1, 2, 3]
     assert result.averaged is not None
     assert abs(float(result.averaged.weight) - sum(after) / 4) < 1e-6
+
+
+def test_a_training_without_a_seed_does_not_go_on():
+    assert state_for_all(None) is None and state_for_all(3, resume=True) == 3
+    with pytest.raises(ValueError, match="resume needs random_state"):
+        state_for_all(None, resume=True)

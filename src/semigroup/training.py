@@ -25,6 +25,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from semigroup.base import seed_from
+
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
@@ -34,6 +36,7 @@ __all__ = [
     "TrainingResult",
     "interrupt_between_steps",
     "seeded",
+    "state_for_all",
     "train",
     "warmup_then_linear",
 ]
@@ -117,6 +120,41 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
+def state_for_all(random_state: Any, *, resume: bool = False, device: str | None = None) -> Any:
+    """The ``random_state`` that a training takes everything from that all its processes and continuations share.
+
+    Which examples are held out, their order and the first weights follow from it. Without one of the user's, each process
+    would draw its own, judge by other examples than the rest and stop at another step: here they take that of the first.
+
+    Parameters
+    ----------
+    random_state : int, Generator, RandomState or None
+        The estimator's.
+    resume : bool
+        Whether the training goes on from a checkpoint.
+    device : {"cpu", "cuda"}, optional
+        As in `train`.
+
+    Returns
+    -------
+    int, Generator, RandomState or None
+        What was given, or the seed drawn where several processes need one.
+
+    Raises
+    ------
+    ValueError
+        If a training without a seed is to go on: it would learn from what it held out before it was stopped.
+    """
+    if random_state is not None:
+        return random_state
+    if resume:
+        raise ValueError("resume needs random_state: without it other examples would be held out than before the stop")
+    if _process()[1] == 1 and int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return None
+    accelerator = _accelerator(device, "no")
+    return _of_first_process(seed_from(None), accelerator.device)
+
+
 def warmup_then_linear(n_warmup: int, n_steps: int) -> Callable[[int], float]:
     """Factor of the learning rate: linear up over `n_warmup` steps, then linear down to 0 at `n_steps`."""
 
@@ -147,6 +185,7 @@ def train(
     resume: bool = False,
     device: str | None = None,
     mixed_precision: str = "no",
+    some_unused: bool = False,
     description: str = "training",
     progress: bool = False,
 ) -> TrainingResult:
@@ -186,6 +225,9 @@ def train(
     device : {"cpu", "cuda"}, optional
         By default, accelerate chooses.
     mixed_precision : {"no", "fp16", "bf16"}
+    some_unused : bool
+        The loss does not depend on every parameter; several processes have to know it before they share gradients. Then the
+        network is called once a step.
     description : str
         Words on the progress bar.
     progress : bool
@@ -220,7 +262,7 @@ def train(
     """
     if resume and checkpoint_dir is None:
         raise ValueError("resume needs checkpoint_dir, the folder that holds the checkpoint")
-    accelerator = _accelerator(device, mixed_precision)
+    accelerator = _accelerator(device, mixed_precision, some_unused)
     model = accelerator.prepare(network)
     if accelerator.scaler is not None:
         # Only scaled gradients need the wrapped optimiser, whose look-ups of optional packages at every step cost more
@@ -317,7 +359,7 @@ def train(
             if evaluate is not None and (step % evaluate_every == 0 or step == n_steps):
                 flush()
                 evaluated = bare if averaged is None else averaged.module
-                _evaluate(evaluate, evaluated, step, result, best, later_of_equals)
+                _evaluate(evaluate, evaluated, step, result, best, later_of_equals, accelerator.device)
                 model.train()
             if path is not None and step % checkpoint_every == 0:
                 flush()
@@ -337,7 +379,7 @@ def train(
     return result
 
 
-def _accelerator(device: str | None, mixed_precision: str) -> Accelerator:
+def _accelerator(device: str | None, mixed_precision: str, some_unused: bool = False) -> Accelerator:
     """accelerate's handle on devices and processes.
 
     accelerate keeps one state a process and refuses another device or precision than the first call's; here every call may
@@ -345,6 +387,7 @@ def _accelerator(device: str | None, mixed_precision: str) -> Accelerator:
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
+    from accelerate.utils import DistributedDataParallelKwargs
 
     if device not in (None, "cpu", "cuda"):
         raise ValueError(f"device must be 'cpu', 'cuda' or None, got {device!r}")
@@ -354,7 +397,8 @@ def _accelerator(device: str | None, mixed_precision: str) -> Accelerator:
     if state and (state["_cpu"], state["_mixed_precision"]) != (device == "cpu", mixed_precision):
         AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     alone = not torch.distributed.is_initialized()
-    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=mixed_precision)
+    sharing = [DistributedDataParallelKwargs(find_unused_parameters=True)] if some_unused else []
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=mixed_precision, kwargs_handlers=sharing)
     if alone and torch.distributed.is_initialized():
         # A process that exits while gloo's threads still run may be aborted by them, after all its work is done.
         atexit.register(_leave_processes)
@@ -394,6 +438,15 @@ def _in_any_process(value: bool, device: torch.device) -> bool:
     return bool(flag.item())
 
 
+def _of_first_process(value: Any, device: torch.device) -> Any:
+    """The first process's `value`, in all of them."""
+    if _process()[1] == 1:
+        return value
+    shared = [value]
+    torch.distributed.broadcast_object_list(shared, src=0, device=device)
+    return shared[0]
+
+
 def _evaluate(
     evaluate: Callable[[nn.Module], float | dict[str, float]],
     network: nn.Module,
@@ -401,11 +454,14 @@ def _evaluate(
     result: TrainingResult,
     best: dict[str, Any],
     later_of_equals: bool,
+    device: torch.device,
 ) -> None:
     """Evaluate once and remember the best weights by each value; the first one counts for the patience."""
     network.eval()
     with torch.no_grad():
         found = evaluate(network)
+    # Values that differ in their last digit between machines must not let one process stop before another.
+    found = _of_first_process(found, device)
     result.evaluations.append((step, found if isinstance(found, dict) else float(found)))
     values = found if isinstance(found, dict) else {"value": float(found)}
     before = {name: best["values"].get(name, math.inf) for name in values}
