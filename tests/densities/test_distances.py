@@ -113,3 +113,9 @@ def test_the_ball_of_a_real_row_leaves_out_the_row_itself():
 def test_bad_samples_are_refused_by_name(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_precision_and_recall_do_not_see_a_common_offset():
+    real, generated = np.random.default_rng(0).normal(size=(2, 60, 30))
+    found = precision_recall(real, generated, k=3)
+    assert precision_recall(real + 1e7, generated + 1e7, k=3) == found

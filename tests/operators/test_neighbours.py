@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial.distance import cdist
 
-from semigroup.operators import geodesic_neighbours, neighbour_graph, normalise_density
+from semigroup.operators import common_offset, geodesic_neighbours, neighbour_graph, normalise_density
 
 
 def cloud(n, seed, dim=3):
@@ -112,3 +112,15 @@ def test_fuzzy_membership_of_the_nearest_neighbour_is_full():
     found = neighbour_graph(cloud(100, 1), 8, kernel="fuzzy")
     assert found.data.max() <= 1 + 1e-15 and abs(found - found.T).max() == 0
     assert np.allclose(found.toarray().max(axis=1), 1, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("kernel", ["distance", "alpha-decay"])
+def test_a_common_offset_changes_no_neighbour(kernel):
+    points = cloud(80, 0, dim=30)  # more dimensions than a tree is searched in
+    near, far = (neighbour_graph(one, 5, kernel=kernel).toarray() for one in (points, points + 1e7))
+    np.testing.assert_allclose(far, near, atol=1e-5)
+
+
+def test_points_about_the_origin_stay_where_they_are():
+    assert not common_offset(cloud(50, 0)).any()
+    assert common_offset(cloud(50, 0) + np.array([1e3, 0, 0]))[0] == pytest.approx(1e3, abs=1)

@@ -10,6 +10,7 @@ from scipy.spatial.distance import cdist, pdist
 from sklearn.neighbors import NearestNeighbors
 
 from semigroup.base import check_array, check_integer, check_number, numpy_generator
+from semigroup.operators import common_offset
 
 __all__ = [
     "bures_wasserstein",
@@ -254,7 +255,8 @@ def precision_recall(real: Any, generated: Any, *, k: int = 5) -> tuple[float, f
 
 def _share_covered(centers: np.ndarray, points: np.ndarray, k: int) -> float:
     """Share of `points` inside a ball around some center that reaches to the center's k-th neighbour."""
-    radii = NearestNeighbors(n_neighbors=k).fit(centers).kneighbors()[0][:, -1]
+    around = centers - common_offset(centers)
+    radii = NearestNeighbors(n_neighbors=k).fit(around).kneighbors()[0][:, -1]
     covered = 0
     for start in range(0, len(points), 1024):  # bounds the memory
         covered += int((cdist(points[start : start + 1024], centers) <= radii).any(1).sum())

@@ -6,6 +6,7 @@ from semigroup.operators.graph import Graph, as_graph, check_connected
 from semigroup.operators.heat import heat
 from semigroup.operators.laplacian import laplacian, transition_matrix
 from semigroup.operators.neighbours import (
+    common_offset,
     geodesic_neighbours,
     neighbour_graph,
     normalise_density,
@@ -22,6 +23,7 @@ __all__ = [
     "as_graph",
     "canonical_basis",
     "check_connected",
+    "common_offset",
     "connection_laplacian",
     "diameter",
     "eigenpairs",

@@ -49,10 +49,31 @@ from sklearn.neighbors import NearestNeighbors
 from semigroup.base import check_array, check_choice, check_integer, check_number
 from semigroup.operators.graph import Graph, check_connected
 
-__all__ = ["geodesic_neighbours", "neighbour_graph", "normalise_density", "shortest_path_distances"]
+__all__ = ["common_offset", "geodesic_neighbours", "neighbour_graph", "normalise_density", "shortest_path_distances"]
 
 Kernel = Literal["binary", "distance", "gaussian", "alpha-decay", "adaptive", "fuzzy"]
 KERNELS = ("binary", "distance", "gaussian", "alpha-decay", "adaptive", "fuzzy")
+
+
+def common_offset(points: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " d"]:
+    r"""What to subtract from points before their neighbours are searched: their mean, or nothing.
+
+    Searches in many dimensions take :math:`\lVert x\rVert^2 + \lVert y\rVert^2 - 2 x^\top y` for the squared distance, which
+    loses the digits that a large common offset takes. Where the offset is of the size of the spread nothing is lost, and the
+    points stay as they are, so that no rounding decides between neighbours that are equally near.
+
+    Parameters
+    ----------
+    points : array of shape (n, d)
+
+    Examples
+    --------
+    >>> line = np.array([[0.0], [1.0], [5.0]])
+    >>> common_offset(line), common_offset(line + 1e6)
+    (array([0.]), array([1000002.]))
+    """
+    mean = points.mean(axis=0)
+    return mean if np.linalg.norm(mean) > 10 * np.linalg.norm(points.std(axis=0)) else np.zeros_like(mean)
 
 
 def neighbour_graph(
@@ -109,6 +130,7 @@ def neighbour_graph(
         bandwidth = check_number(bandwidth, "bandwidth", above=0)
     decay = check_number(decay, "decay", above=0)
     threshold = check_number(threshold, "threshold", above=0, below=1)
+    points = points - common_offset(points)
     search = NearestNeighbors(n_neighbors=n_neighbors).fit(points)
     distance, neighbour = search.kneighbors()
     if kernel == "alpha-decay":

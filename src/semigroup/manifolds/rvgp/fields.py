@@ -11,7 +11,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from semigroup.base import check_array, check_integer, check_number, numpy_generator
 from semigroup.manifolds.rvgp.bundle import TangentBundle
-from semigroup.operators import eigenpairs, heat, spectral_interval
+from semigroup.operators import common_offset, eigenpairs, heat, spectral_interval
 
 __all__ = [
     "alignment",
@@ -225,7 +225,8 @@ def divergence_and_curl(
     if unit:
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
         vectors = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
-    around = NearestNeighbors(n_neighbors=n_neighbors).fit(points).kneighbors(return_distance=False)
+    search = NearestNeighbors(n_neighbors=n_neighbors).fit(points - common_offset(points))
+    around = search.kneighbors(return_distance=False)
     steps, changes = points[around] - points[:, None], vectors[around] - vectors[:, None]
     square = (steps**2).sum(axis=2)
     if not square.all():
