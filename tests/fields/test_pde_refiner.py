@@ -9,6 +9,7 @@ import torch
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.base import clone
 from torch import nn
 
 from semigroup.data.pde import advection_diffusion, kolmogorov_flow, kuramoto_sivashinsky
@@ -31,6 +32,8 @@ from semigroup.fields.pde_refiner import (
     spectrum,
     steps_above,
 )
+from semigroup.jobs import Context
+from semigroup.jobs import pde_refiner as job
 
 ALL_STEPPERS = {
     "refiner": PDERefiner(width=8, n_steps=6, random_state=0),
@@ -652,3 +655,66 @@ def test_refinements_of_a_stepper_that_does_not_refine_are_refused(waves):
     model = OneStepStepper(width=8, n_steps=1, random_state=0).fit(waves.states)
     with pytest.raises(ValueError, match="n_refinements must be None"):
         model.predict(waves.states[:, 0], n_refinements=1)
+
+
+@pytest.mark.parametrize("name", ["refiner", "rescaled"])
+def test_a_large_mean_of_the_field_does_not_matter(name, waves):
+    model = ALL_STEPPERS[name]
+    expected = clone(model).fit(waves.states).rollout(waves.states[:3, 0], 2)
+    found = clone(model).fit(waves.states + 1e8).rollout(waves.states[:3, 0] + 1e8, 2) - 1e8
+    assert found.std() > 0.1
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_results_have_the_precision_of_the_states(waves, refiner):
+    state = waves.states[:2, 0]
+    assert refiner.predict(state).dtype == np.float64
+    assert (
+        refiner.predict(state.astype(np.float32)).dtype
+        == refiner.ensemble(state.astype(np.float32), 1, 2).dtype
+        == np.float32
+    )
+    assert refiner.predict(torch.as_tensor(state).float()).dtype == torch.float32
+
+
+def test_many_states_pass_the_network_in_blocks(waves, refiner, monkeypatch):
+    whole = refiner.ensemble(waves.states[:, 0], 2, 2)
+    monkeypatch.setattr("semigroup.fields.pde_refiner.steppers.BLOCK_SIZE", 5 * 8 * 32)
+    np.testing.assert_allclose(refiner.ensemble(waves.states[:, 0], 2, 2), whole, atol=1e-5)
+
+
+def test_equal_values_do_not_vary_though_their_deviation_is_a_rounding_error():
+    states = np.full((5, 20, 1, 32), 0.1)
+    with pytest.raises(ValueError, match="trajectories must vary"):
+        PDERefiner(n_steps=1).fit(states)
+
+
+def field_data(**changes) -> job.FieldData:
+    frames = np.random.default_rng(0).normal(size=(6, 4, 1, 32))
+    known = {"train": frames[:4], "test": frames[4:], "times": None, "train_parameters": None, "test_parameters": None}
+    return job.FieldData(**(known | changes), name="made up")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"test": np.ones((2, 1, 1, 32))}, "more than history = 1 frames"),
+        ({"test_parameters": np.ones((2, 1))}, "the first has none"),
+        ({"train_parameters": np.ones((4, 1))}, "needs parameters like the first"),
+        ({"train_parameters": np.ones((4, 2)), "test_parameters": np.ones((2, 1))}, "of shape"),
+        ({"train_parameters": np.arange(4.0)[:, None], "test_parameters": np.full((2, 1), 5.0)}, "range of the others"),
+    ],
+    ids=["short", "only the second", "only the first", "columns", "outside"],
+)
+def test_job_refuses_held_out_trajectories_before_it_learns(changes, message, monkeypatch):
+    monkeypatch.setattr(PDERefiner, "fit", lambda *arguments, **options: pytest.fail("learnt"))
+    with pytest.raises(ValueError, match=message):
+        job.perform(PDERefiner(), field_data(**changes), Context())
+
+
+def test_job_takes_a_single_short_trajectory(tmp_path):
+    np.save(tmp_path / "one.npy", np.random.default_rng(0).normal(size=(1, 5, 1, 32)))
+    data = job.read([tmp_path / "one.npy"])
+    assert data.train.shape[1] == 3 and data.test.shape[1] == 2
+    outcome = job.perform(PDERefiner(width=4, n_steps=1, random_state=0), data, Context())
+    assert outcome.arrays["rollout"].shape == (1, 1, 1, 32)

@@ -28,6 +28,7 @@ N_MEMBERS = 8
 MAX_ENSEMBLES = 4
 MAX_TEST = 16
 MAX_PAIRS = 512
+MAX_VALUES = 2**26  # numbers in the frames of these pairs
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def read(files: Sequence[Path]) -> FieldData:
             )
         return FieldData(states, test_states, times, parameters, test_parameters, files[0].stem)
     if len(states) == 1:
-        cut = max(1, states.shape[1] // 5)
+        cut = max(2, states.shape[1] // 5)  # a state to start from and one to judge by
         train_times = None if times is None else times[..., :-cut]
         return FieldData(states[:, :-cut], states[:, -cut:], train_times, parameters, parameters, files[0].stem)
     # Spread over the file: trajectories are often sorted by a parameter, and a model must not be asked outside its range.
@@ -113,8 +114,38 @@ class _Rollout:
         return float(high_correlation_time(self.correlations.mean(0), THRESHOLD, time_step))
 
 
+def _check_held_out(data: FieldData, history: int) -> None:
+    """Refuse held-out trajectories that cannot be forecast, before anything is learnt."""
+    if data.test.shape[1] <= history:
+        raise ValueError(
+            f"data: held-out trajectories must have more than history = {history} frames, got {data.test.shape[1]}; a single "
+            "trajectory holds out the last fifth of its frames"
+        )
+    known, asked = data.train_parameters, data.test_parameters
+    if known is None:
+        if asked is not None:
+            raise ValueError("data: the second file has parameters, and the first has none")
+        return
+    if asked is None:
+        raise ValueError("data: the second file needs parameters like the first")
+    known, asked = (np.asarray(rows, dtype=np.float64).reshape(len(rows), -1) for rows in (known, asked))
+    if asked.shape != (len(data.test), known.shape[1]):
+        raise ValueError(
+            f"data: held-out trajectories need parameters of shape {(len(data.test), known.shape[1])}, got {asked.shape}"
+        )
+    low, high = known.min(axis=0), known.max(axis=0)
+    slack = 0.1 * np.where(high > low, high - low, 1.0)
+    outside = ((asked < low - slack) | (asked > high + slack)).any(axis=1)
+    if outside.any():
+        raise ValueError(
+            f"data: parameters of held-out trajectories must lie in the range of the others, give or take a tenth, {low} to "
+            f"{high}; got {asked[outside.argmax()]}"
+        )
+
+
 def perform(estimator: PDERefiner, data: FieldData, context: Context) -> Outcome:
     """Fit the refiner, and beside it the same network on the mean squared error; compare their rollouts with the truth."""
+    _check_held_out(data, estimator.history)
     began = time.perf_counter()
     names = OneStepStepper().get_params()
     shared = {name: value for name, value in estimator.get_params().items() if name in names}
@@ -134,8 +165,6 @@ def perform(estimator: PDERefiner, data: FieldData, context: Context) -> Outcome
     history = estimator.history
     test = data.test[:MAX_TEST]
     parameters = None if data.test_parameters is None else data.test_parameters[:MAX_TEST]
-    if test.shape[1] <= history:
-        raise ValueError(f"data: held-out trajectories must have more than {history} frames, got {test.shape[1]}")
     start = test[:, 0] if history == 1 else test[:, :history]
     truth = test[:, history:]
     n_steps, dt = truth.shape[1], estimator.time_step_
@@ -187,7 +216,6 @@ def perform(estimator: PDERefiner, data: FieldData, context: Context) -> Outcome
         "fit_seconds": fit_seconds,
         "ensemble_seconds": time.perf_counter() - began,
     }
-    metrics = {name: value if np.isfinite(value) else None for name, value in metrics.items()}
     summary = (
         f"Learnt the {data.name} from {len(data.train)} trajectories of {data.train.shape[1]} frames. On held-out ones the "
         f"rollout stays above correlation {THRESHOLD:g} until t = {metrics['high_correlation_time_refiner']:.3g} (the same "
@@ -196,7 +224,7 @@ def perform(estimator: PDERefiner, data: FieldData, context: Context) -> Outcome
         f"at {metrics['actual_loss_time_of_the_same_trajectories']:.3g}."
     )
     reached = metrics["one_step_error_refiner_over_target_variance"]
-    if reached is not None and estimator.n_refinements and reached > 30 * estimator.min_noise_variance:
+    if estimator.n_refinements and 30 * estimator.min_noise_variance < reached < np.inf:
         summary += (
             f" Its one-step error is {reached:.1g} of the target's variance, far above min_noise_variance = "
             f"{estimator.min_noise_variance:g}: train longer or a larger network, or set it nearer to that error."
@@ -230,7 +258,8 @@ def _pairs(
     """At most `MAX_PAIRS` one-step tasks, spread over the held-out trajectories."""
     n, n_frames = test.shape[:2]
     rows, starts = np.divmod(np.arange(n * (n_frames - history)), n_frames - history)
-    chosen = np.linspace(0, len(rows) - 1, min(MAX_PAIRS, len(rows))).astype(int)
+    n_pairs = max(1, min(MAX_PAIRS, len(rows), MAX_VALUES // test[0, 0].size))
+    chosen = np.linspace(0, len(rows) - 1, n_pairs).astype(int)
     rows, starts = rows[chosen], starts[chosen]
     now = test[rows, starts] if history == 1 else test[rows[:, None], starts[:, None] + np.arange(history)]
     return now, test[rows, starts + history], None if parameters is None else parameters[rows]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from semigroup.base import (
     Estimator,
+    all_or_nothing,
     check_array,
     check_choice,
     check_integer,
@@ -29,7 +30,7 @@ from semigroup.fields.pde_refiner.refinement import (
     cosine_variances,
     refinement_variances,
 )
-from semigroup.training import EpochSampler, TrainingResult, train
+from semigroup.training import EpochSampler, TrainingResult, state_for_all, train
 
 __all__ = [
     "CosineDiffusionStepper",
@@ -40,6 +41,9 @@ __all__ = [
     "PDERefiner",
     "RescaledStepper",
 ]
+
+# Numbers that a layer's outputs hold at once where nothing is learnt.
+BLOCK_SIZE = 2**26
 
 # typing.Self would say this better, but run-time checkers accept it only on whole classes.
 _F = TypeVar("_F", bound="FieldStepper")
@@ -139,6 +143,7 @@ class FieldStepper(Estimator, ABC):
 
     # --- learning ------------------------------------------------------------------------------------------------
 
+    @all_or_nothing
     def fit(
         self: _F,
         trajectories: Any,
@@ -181,6 +186,7 @@ class FieldStepper(Estimator, ABC):
             If the loss becomes NaN or infinite.
         """
         self._check_parameters()
+        random_state = state_for_all(self.random_state, resume=resume, device=self.device)
         states, times = _open_trajectories(trajectories, times)
         n_trajectories, n_frames, n_channels, *space = states.shape
         n_window = self.history + self._n_future
@@ -199,16 +205,22 @@ class FieldStepper(Estimator, ABC):
         self.time_step_ = time_step
         self._learn_scales(states, conditions)
 
-        result = self._learn(states, conditions, checkpoint_dir=checkpoint_dir, resume=resume, progress=progress)
+        result = self._learn(
+            states,
+            conditions,
+            seed_from(random_state),
+            checkpoint_dir=checkpoint_dir,
+            resume=resume,
+            progress=progress,
+        )
         assert result.averaged is not None
         # Only the averaged weights are used from here on.
         self.network_ = result.averaged.eval()
         self.losses_ = result.losses
         return self
 
-    def _learn(self, states: np.ndarray, conditions: np.ndarray, **options: Any) -> TrainingResult:
+    def _learn(self, states: np.ndarray, conditions: np.ndarray, seed: int, **options: Any) -> TrainingResult:
         """Train a new network on windows drawn from all trajectories."""
-        seed = seed_from(self.random_state)
         network = self._new_network(seed)
         optimizer = torch.optim.Adam(network.parameters(), lr=self.learning_rate, fused=True)
         n_trajectories, n_frames = states.shape[:2]
@@ -216,8 +228,9 @@ class FieldStepper(Estimator, ABC):
         n_starts = n_frames - n_window + 1
         batches = EpochSampler(n_trajectories * n_starts, self.batch_size, seed)
         offsets = torch.arange(n_window)
-        data = self._normalise(torch.as_tensor(states, dtype=torch.float32))
-        embedded = self._scale_parameters(torch.as_tensor(conditions, dtype=torch.float32))
+        # The network computes in single precision, which has no digits left for a field on top of a large mean.
+        data = self._normalise(torch.as_tensor(states)).float()
+        embedded = self._scale_parameters(torch.as_tensor(conditions)).float()
 
         def loss(model: nn.Module, step: int, generator: torch.Generator) -> Tensor:
             nonlocal data, embedded
@@ -261,6 +274,7 @@ class FieldStepper(Estimator, ABC):
         Returns
         -------
         array, Tensor or DataArray of shape (n, n_channels, *space)
+            In double precision, or in single where `states` is.
         """
         frames, conditions = self._open_states(states, parameters)
         generator = torch_generator(self.random_state, frames.device)
@@ -313,10 +327,10 @@ class FieldStepper(Estimator, ABC):
         generator: torch.Generator,
         n_refinements: int | None,
     ) -> Float[Tensor, "n channels *space"]:
-        """One step in physical units."""
-        normalised = self._normalise(frames)
+        """One step in physical units, in double precision."""
+        normalised = self._normalise(frames).float()
         following = self._advance(self.network_, normalised, conditions, generator, n_refinements)
-        return self._denormalise(following)
+        return self._denormalise(following.double())
 
     def _advance(
         self,
@@ -340,7 +354,11 @@ class FieldStepper(Estimator, ABC):
         conditions: Float[Tensor, "batch n_parameters"],
     ) -> Float[Tensor, "batch channels *space"]:
         """The network on history and candidate; `index` is on the scale 0 to 1000."""
-        return network(torch.cat([frames.flatten(1, 2), candidate], dim=1), index, conditions)
+        inputs = torch.cat([frames.flatten(1, 2), candidate], dim=1)
+        if torch.is_grad_enabled():
+            return network(inputs, index, conditions)
+        rows = max(1, BLOCK_SIZE // (self.width * math.prod(inputs.shape[2:])))  # bounds the memory of many states
+        return torch.cat([network(*part) for part in zip(*(x.split(rows) for x in (inputs, index, conditions)))])
 
     # --- scales --------------------------------------------------------------------------------------------------
 
@@ -348,10 +366,10 @@ class FieldStepper(Estimator, ABC):
         """Mean and standard deviation of the field, of the target, and the range of the parameters."""
         axes = (0, 1, *range(3, states.ndim))
         self.mean_ = states.mean(axes)
-        scale = states.std(axes)
-        if (scale == 0).any():
+        # The deviation of equal values may be their mean's rounding error rather than 0.
+        if (states.max(axes) == states.min(axes)).any():
             raise ValueError("trajectories must vary, got a channel with one value everywhere")
-        self.scale_ = scale
+        self.scale_ = scale = states.std(axes)
         if self.difference_weight is not None:
             target_scale = np.full(states.shape[2], float(self.difference_weight))
         elif self.predict_difference:
@@ -429,7 +447,7 @@ class FieldStepper(Estimator, ABC):
             raise ValueError(f"this {type(self).__name__} is not fitted yet: call fit first")
         array = _values(states)
         single = 2 + self.n_dims_
-        array = check_array(array, "states", ndim=(single, single + 1), dtype=np.float32)
+        array = check_array(array, "states", ndim=(single, single + 1))
         if array.ndim == single:
             if self.history > 1:
                 raise ValueError(
@@ -448,7 +466,7 @@ class FieldStepper(Estimator, ABC):
         conditions = _check_conditions(parameters, len(array))
         if conditions.shape[1] != self.n_parameters_:
             raise ValueError(f"parameters must have {self.n_parameters_} columns, got {conditions.shape[1]}")
-        scaled = self._scale_parameters(torch.as_tensor(conditions, dtype=torch.float32, device=device))
+        scaled = self._scale_parameters(torch.as_tensor(conditions, device=device)).float()
         if scaled.numel() and (scaled.min() < -1 or scaled.max() > 11):
             raise ValueError(
                 "parameters must lie in the range seen in training, give or take a tenth: "
@@ -543,7 +561,7 @@ class DiffusionStepper(FieldStepper):
         generator = torch_generator(self.random_state, frames.device)
         repeats = (n_members, *(1,) * (frames.ndim - 1))
         result = self._roll(frames.repeat(repeats), n_steps, conditions.repeat(n_members, 1), generator)
-        return in_kind(result.reshape(n_members, -1, *result.shape[1:]), _values(state))
+        return _in_kind_and_precision(result.reshape(n_members, -1, *result.shape[1:]), _values(state))
 
     def estimate_loss_time(
         self, state: Any, n_steps: int, *, n_members: int = 8, threshold: float = 0.8, parameters: Any = None
@@ -998,14 +1016,20 @@ def _check_times(
     return float(mean.mean())
 
 
+def _in_kind_and_precision(result: Tensor, like: Any) -> Any:
+    """`result` in the kind of `like`, and in single precision where that is."""
+    single = getattr(like, "dtype", None) in (np.float32, np.float16)
+    return in_kind(result.float() if single else result, like)
+
+
 def _in_field_kind(result: Tensor, like: Any, n_dims: int) -> Any:
     """`result` in the kind of `like`; a DataArray keeps the names of its first axis, its channels and its space."""
     if not _is_xarray(like):
-        return in_kind(result, like)
+        return _in_kind_and_precision(result, like)
     import xarray
 
     names = [str(name) for name in like.dims]
     kept = [names[0], *names[-(n_dims + 1) :]]
     dims = kept if result.ndim == len(kept) else [kept[0], "step", *kept[1:]]
     coords = {name: like.coords[name] for name in kept if name in like.coords}
-    return xarray.DataArray(result.cpu().numpy(), dims=dims, coords=coords)
+    return xarray.DataArray(_in_kind_and_precision(result, like.to_numpy()), dims=dims, coords=coords)
