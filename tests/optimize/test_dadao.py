@@ -388,6 +388,7 @@ def test_saved_results_come_back(tmp_path):
         ({"rate_factor": 0.0}, "rate_factor must be > 0"),
         ({"rates": "best"}, "rates must be one of"),
         ({"carrier": "pigeons"}, "carrier must be one of"),
+        ({"device": "abacus"}, "device must name a device"),
         ({"batch_size": 0}, "batch_size must be >= 1"),
         ({"record_every": 0.0}, "record_every must be > 0"),
         ({"carrier": "processes"}, "torchrun --nproc-per-node 3"),
@@ -615,3 +616,19 @@ def test_two_classes_make_a_logistic_regression(files, tmp_path):
     table = tmp_path / "classes.csv"
     table.write_text("a,kind\n" + "\n".join(f"{k},{k % 2}" for k in range(9)))
     assert isinstance(read([files[0], table]).problem.objective, Logistic)
+
+
+def test_a_constant_column_is_left_out_though_its_deviation_is_a_rounding_error(files, tmp_path):
+    from semigroup.jobs.dadao import read
+
+    table = tmp_path / "constant.csv"
+    table.write_text("a,b,y\n" + "\n".join(f"0.1,{k},{k * k}" for k in range(1000)))
+    assert read([files[0], table]).columns == ["b", "intercept"]
+
+
+def test_the_state_of_another_problem_is_not_taken_up(tmp_path):
+    DADAO(t_max=2.0, random_state=0).minimize(random_least_squares(path(3), random_state=0), checkpoint_dir=tmp_path)
+    with pytest.raises(ValueError, match=r"checkpoint_dir .* holds a state of shape"):
+        DADAO(t_max=2.0, random_state=0).minimize(
+            random_least_squares(path(4), random_state=0), checkpoint_dir=tmp_path, resume=True
+        )

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from joblib import Parallel
+from joblib import Parallel, parallel_config
 from scipy.linalg import solve_continuous_lyapunov
 from scipy.optimize import approx_fprime
 from sklearn.exceptions import ConvergenceWarning
@@ -154,6 +154,14 @@ def test_walks_do_not_depend_on_threads_or_on_the_blocks_in_which_they_are_made(
         pieces = [parts.advance(n, pool) for n in (1, 99, 400)]
     np.testing.assert_array_equal(np.concatenate(pieces, axis=1), whole)
     assert (whole[0] != whole[1]).any()
+
+
+def test_walks_do_not_depend_on_the_backend_that_joblib_is_configured_with(monkeypatch):
+    monkeypatch.setattr("semigroup.optimize.srrw.walkers.STEPS_WORTH_A_THREAD", 1)
+    model = SRRW(n_steps=50, n_tokens=4, n_jobs=2, random_state=0)
+    expected = model.sample(chords()).nodes
+    with parallel_config(backend="loky", n_jobs=2):
+        np.testing.assert_array_equal(model.sample(chords()).nodes, expected)
 
 
 def test_cooperating_tokens_share_one_visit_measure_and_avoid_each_other():
@@ -669,3 +677,10 @@ def test_job_answers_in_the_words_of_the_user(edges, tmp_path):
     assert any("α = 7" in name for name in outcome.metrics) and "4 agents" in outcome.summary
     drawn = perform(outcome.model.set_params(sampler="shuffle"), read([edges]), Context())
     assert not any("theory" in name for name in drawn.metrics)
+
+
+def test_a_constant_column_is_left_out_though_its_deviation_is_a_rounding_error(tmp_path):
+    from semigroup.jobs.srrw import _update
+
+    values = np.column_stack([np.full(1000, 0.1), np.arange(1000.0), np.arange(1000.0) ** 2])
+    assert _update(values, ["a", "b", "y"], tmp_path)[1] == ["b", "intercept"]

@@ -95,9 +95,9 @@ def _task_from_table(graph: Graph, table: pd.DataFrame, path: Path) -> Task:
     if not np.isfinite(values).all():
         raise ValueError(f"{path}: holds missing or infinite values")
     features, targets = values[:, :-1], values[:, -1]
-    spread = features.std(axis=0)
-    names = [str(c) for c in numbers.columns[:-1][spread > 0]]
-    features = (features[:, spread > 0] - features[:, spread > 0].mean(axis=0)) / spread[spread > 0]
+    useful = np.ptp(features, axis=0) > 0  # the deviation of equal values may be a rounding error
+    names = [str(c) for c in numbers.columns[:-1][useful]]
+    features = (features[:, useful] - features[:, useful].mean(axis=0)) / features[:, useful].std(axis=0)
     features = np.column_stack([features, np.ones(len(features))])
     blocks = [features[part] for part in parts]
     classes = np.unique(targets)

@@ -139,9 +139,9 @@ def _update(values: Float[np.ndarray, "n columns"], names: list[str], path: Path
     classes = np.unique(target)
     if len(classes) == 1:
         raise ValueError(f"{path}: the target, column {names[-1]}, is constant")
-    spread = values[:, :-1].std(axis=0)
-    useful = spread > 0
-    features = (values[:, :-1][:, useful] - values[:, :-1][:, useful].mean(axis=0)) / spread[useful]
+    useful = np.ptp(values[:, :-1], axis=0) > 0  # the deviation of equal values may be a rounding error
+    features = values[:, :-1][:, useful]
+    features = (features - features.mean(axis=0)) / features.std(axis=0)
     features = np.column_stack([features, np.ones(len(features))])[:, None]
     columns = [*np.array(names[:-1])[useful].tolist(), "intercept"]
     if len(classes) == 2:
@@ -200,8 +200,8 @@ def perform(estimator: SRRW, data: Task, context: Context) -> Outcome:
         ),
         "visits": Picture(
             _draw_distances(distances),
-            f"How far the shares of the visits are from the law that they tend to (total variation, mean of {N_SAMPLED} tokens): "
-            "large repellence is slow at first and best in the end.",
+            f"How far the shares of the visits are from the law that they tend to (total variation, mean of {N_SAMPLED} tokens). "
+            "A large repellence pays off in the limit of many steps, and may be slower before.",
         ),
     }
     arrays = {"x": result.x, "iterates": result.iterates, "visits": result.visits, "history": result.history.table}

@@ -19,8 +19,10 @@ from sklearn.exceptions import ConvergenceWarning
 
 from semigroup.base import (
     Estimator,
+    all_or_nothing,
     check_array,
     check_choice,
+    check_device,
     check_integer,
     check_number,
     numpy_generator,
@@ -146,6 +148,7 @@ class DADAO(Estimator):
         self.timeout = timeout
         self.random_state = random_state
 
+    @all_or_nothing
     def minimize(
         self,
         problem: DecentralisedProblem,
@@ -207,7 +210,7 @@ class DADAO(Estimator):
                 f"the rates are too low: 2 χ₁ χ₂ = {missing**2:.4g} must be <= 1; the iterates may diverge unless they "
                 f"are multiplied by at least {missing:.4g}",
                 RatesTooLow,
-                stacklevel=2,
+                stacklevel=3,
             )
         c = constants(mu, smoothness, schedule.chi_1)
         events_per_time = problem.n_workers + schedule.communications_per_time
@@ -232,7 +235,7 @@ class DADAO(Estimator):
             result = run.in_one_process(state, self._make_carrier, resume, progress)
         self._keep(result)
         if result.status == 2:
-            warnings.warn(result.message, ConvergenceWarning, stacklevel=2)
+            warnings.warn(result.message, ConvergenceWarning, stacklevel=3)
         return result
 
     @property
@@ -252,6 +255,8 @@ class DADAO(Estimator):
         check_number(self.timeout, "timeout", above=0)
         if self.t_max is not None:
             check_number(self.t_max, "t_max", above=0)
+        if self.device is not None:
+            check_device(self.device)
         objective = problem.objective
         mu = objective.mu if self.mu is None else check_number(self.mu, "mu", above=0)
         smoothness = objective.smoothness if self.smoothness is None else self.smoothness
@@ -335,6 +340,7 @@ class _Run:
         path = None if self.folder is None else self.folder / CHECKPOINT
         if resume and path is not None and path.exists():
             with np.load(path, allow_pickle=False) as archive:
+                self._check_resumed(archive["state"])
                 state, self.seed = archive["state"], int(archive["seed"])
                 records = [(row[0], row[1], row[2], row[3]) for row in archive["records"].tolist()]
         first = len(records) - 1
@@ -364,6 +370,15 @@ class _Run:
             self._save(path, carrier, records)
         return self._result(carrier, records, status, records[-1][1])
 
+    def _check_resumed(self, state: np.ndarray) -> None:
+        """Refuse the state of another problem."""
+        wanted = (self.problem.n_workers, 6, self.problem.objective.n_features)
+        if state.shape != wanted:
+            raise ValueError(
+                f"checkpoint_dir {self.folder} holds a state of shape {state.shape}, and this problem has {wanted}: "
+                "resume with the problem that was stopped, or choose another folder"
+            )
+
     def by_processes(self, state: np.ndarray, timeout: float, resume: bool) -> OptimizeResult:
         """Be one worker among others until the last interval, then share the iterates and judge them."""
         with connect(self.problem, timeout) as connection:
@@ -377,6 +392,7 @@ class _Run:
             start = state[:, 0].copy()
             if resume and self.folder is not None and any(self.folder.glob("worker-*.npz")):
                 first, states, _ = last_snapshot(self.folder)
+                self._check_resumed(states)
                 state, before, start, self.seed = states, *_earlier(self.folder, rank, first)
             elif self.folder is not None:
                 _remember(self.folder, rank, start, self.seed)
