@@ -16,7 +16,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from semigroup.data.manifolds import branching_tree, swiss_roll
 from semigroup.jobs import Context
-from semigroup.jobs.heat_geodesic import perform, read
+from semigroup.jobs.heat_geodesic import Cloud, perform, read
 from semigroup.manifolds import HeatGeodesic
 from semigroup.manifolds.heat_geodesic import (
     align,
@@ -479,7 +479,12 @@ def test_isolated_points_divide_nothing_by_zero(laplacian):
         ({"graph": "knn"}, "graph"),
         ({"laplacian": "magnetic"}, "laplacian"),
         ({"n_scales": 3, "min_time": 5.0, "max_time": 5.0}, "max_time"),
-        ({"variant": "log-normalised", "diffusion_time": 50.0}, "time"),
+        ({"variant": "log-normalised"}, "diffusion_time must be below 30"),
+        (
+            {"variant": "log-normalised", "heat_method": "exact", "diffusion_time": 1.0},
+            "diffusion_time must be below 1",
+        ),
+        ({"variant": "log-normalised", "diffusion_time": "auto"}, "max_time must be below 30"),
         ({"n_landmarks": 41}, "n_landmarks"),
         ({"n_landmarks": "many"}, "n_landmarks"),
         ({"n_pca": 4}, "n_pca"),
@@ -550,3 +555,28 @@ def test_annotations_of_a_table_come_with_the_map(tmp_path):
     assert "distances" not in outcome.arrays and set(outcome.pictures) == {"map"}
     with pytest.raises(ValueError, match="one file"):
         read([tmp_path / "points.csv", tmp_path / "points.csv"])
+
+
+def test_new_points_are_placed_in_blocks_and_far_from_the_origin_alike(noisy_roll, fitted, monkeypatch):
+    new = noisy_roll.points[:50] + 0.01
+    whole = fitted.transform(new)
+    far = HeatGeodesic().fit(noisy_roll.points + 1e6)
+    assert np.corrcoef(far.distances_.ravel(), fitted.distances_.ravel())[0, 1] > 1 - 1e-6
+    steps = fitted._steps_to_training(new)
+    np.testing.assert_allclose(far._steps_to_training(new + 1e6).toarray(), steps.toarray(), atol=1e-4)
+    monkeypatch.setattr("semigroup.manifolds.heat_geodesic.estimator.BLOCK_SIZE", 7 * 300)
+    np.testing.assert_allclose(fitted.transform(new), whole, atol=1e-12)
+
+
+def test_caption_names_no_panel_that_is_not_drawn(tmp_path):
+    parts = np.concatenate([cloud(30), cloud(30) + 50])
+    one = perform(
+        HeatGeodesic(n_neighbors=5, allow_disconnected=True),
+        Cloud(parts[:, :1], pd.DataFrame(index=range(60))),
+        Context(),
+    )
+    assert "On the right" not in one.pictures["map"].caption
+    three = perform(
+        HeatGeodesic(n_neighbors=5, allow_disconnected=True), Cloud(parts, pd.DataFrame(index=range(60))), Context()
+    )
+    assert "principal components" in three.pictures["map"].caption

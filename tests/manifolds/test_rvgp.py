@@ -599,3 +599,26 @@ def test_job_refuses_a_table_that_does_not_fall_into_points_and_vectors(tmp_path
     np.save(tmp_path / "odd.npy", np.ones((5, width)))
     with pytest.raises(ValueError, match=r"odd\.npy: columns must be"):
         job.read([tmp_path / "odd.npy"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "V", "named"),
+    [
+        ({"laplacian": "foo"}, UP, "laplacian"),
+        ({"space": "foo"}, UP, "space"),
+        ({"n_eigenpairs": 0}, UP, "n_eigenpairs"),
+        ({"n_eigenpairs": 301}, UP, "n_eigenpairs"),
+        ({"n_inducing": 301}, UP, "n_inducing"),
+        ({}, 0 * UP, "V is zero"),
+    ],
+)
+def test_what_no_tangent_spaces_can_mend_is_refused_before_they_are_sought(arguments, V, named, monkeypatch):
+    monkeypatch.setattr("semigroup.manifolds.rvgp.estimator.tangent_bundle", lambda *a, **k: pytest.fail("sought"))
+    with pytest.raises(ValueError, match=named):
+        VectorFieldGP(n_eigenpairs=10).set_params(**arguments).fit(SPHERE, V)
+
+
+def test_divergence_does_not_see_a_common_offset():
+    points, vectors = np.random.default_rng(0).normal(size=(2, 12, 3))
+    near, far = (divergence_and_curl(one, vectors, n_neighbors=8)[0] for one in (points, points + 1e7))
+    np.testing.assert_allclose(far, near, rtol=1e-5)

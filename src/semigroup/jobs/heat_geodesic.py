@@ -166,17 +166,22 @@ _SHEPARD_CAPTION = (
 
 def _map_caption(data: Cloud, with_baseline: bool) -> str:
     told = f"Colour: {data.annotations.columns[0]}. " if data.annotations.shape[1] else ""
-    other = (
-        "On the right the same graph with PHATE's potential distances, scaled in the same way."
-        if with_baseline
-        else "On the right the first two principal components of the data."
-    )
-    return f"{told}Distances on the map mean distances along the data. {other}"
+    other = ""
+    if with_baseline:
+        other = " On the right the same graph with PHATE's potential distances, scaled in the same way."
+    elif _has_components(data):
+        other = " On the right the first two principal components of the data."
+    return f"{told}Distances on the map mean distances along the data.{other}"
+
+
+def _has_components(data: Cloud) -> bool:
+    """Whether there is a plane of principal components to draw."""
+    return not isinstance(data.data, Graph) and data.data.shape[1] > 1
 
 
 def _draw_maps(candidates: dict[str, tuple[Any, np.ndarray]], data: Cloud) -> Figure:
     views = {name: embedding for name, (_, embedding) in candidates.items()}
-    if len(views) == 1 and not isinstance(data.data, Graph) and data.data.shape[1] > 1:
+    if len(views) == 1 and _has_components(data):
         views["principal components"] = PCA(2, svd_solver="full").fit_transform(data.data)
     figure, axes = new_figure(1, len(views), width=0.4 + 4.4 * len(views), height=3.9)
     for ax, (name, places) in zip(axes[0], views.items()):

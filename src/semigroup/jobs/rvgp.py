@@ -172,7 +172,12 @@ def perform(estimator: VectorFieldGP, data: Arrows, context: Context) -> Outcome
         f"{len(observed)} of {len(data.points)} vectors. On {len(test)} {words} ones its relative error is "
         f"{metrics['relative_error']:.3f} (thin-plate spline in space: {metrics['relative_error_thin_plate']:.3f})."
     )
-    pictures = {"field": Picture(_draw_field(data, observed, mean, deviation), _FIELD_CAPTION[data.truth is not None])}
+    caption = _FIELD_CAPTION[data.truth is not None]
+    if data.points.shape[1] > 2:
+        caption += " Points on the far side are left out."
+    if data.points.shape[1] > 3:
+        caption += " Of the coordinates the three directions are shown in which the points spread most."
+    pictures = {"field": Picture(_draw_field(data, observed, mean, deviation), caption)}
     pictures["spectrum"] = Picture(_draw_spectrum(estimator), _SPECTRUM_CAPTION)
     return Outcome(estimator, summary, metrics, arrays, {"field": table}, pictures)
 
@@ -189,9 +194,8 @@ def _thin_plate(points: np.ndarray, vectors: np.ndarray, queries: np.ndarray) ->
 
 _FIELD_CAPTION = {
     True: "Left: the vectors observed, with noise; the patch without any is a hole. Middle: the field predicted everywhere, the "
-    "lighter, the more uncertain. Right: the length of the error. Points on the far side are left out.",
-    False: "Left: the vectors observed. Right: the field predicted everywhere, the lighter, the more uncertain. Points on the "
-    "far side are left out.",
+    "lighter, the more uncertain. Right: the truth, coloured by the length of the error.",
+    False: "Left: the vectors observed. Right: the field predicted everywhere, the lighter, the more uncertain.",
 }
 _SPECTRUM_CAPTION = (
     "Eigenvalues of the connection Laplacian against the prior variance that the learnt kernel gives to each eigenvector, and "

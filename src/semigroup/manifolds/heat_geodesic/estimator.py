@@ -6,6 +6,7 @@ from typing import Any, Literal
 import numpy as np
 import scipy.sparse as sp
 import torch
+from jaxtyping import Float
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
@@ -13,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from semigroup.base import (
     Estimator,
+    all_or_nothing,
     check_array,
     check_choice,
     check_integer,
@@ -44,9 +46,20 @@ from semigroup.manifolds.heat_geodesic.kernel import (
     resolve_method,
 )
 from semigroup.manifolds.heat_geodesic.scaling import classical_scaling, metric_scaling, place
-from semigroup.operators import Graph, as_graph, check_connected, laplacian, neighbour_graph, normalise_density
+from semigroup.operators import (
+    Graph,
+    as_graph,
+    check_connected,
+    common_offset,
+    laplacian,
+    neighbour_graph,
+    normalise_density,
+)
 
 __all__ = ["HeatGeodesic"]
+
+# Entries of the kernels of new points that are held at once.
+BLOCK_SIZE = 2**24
 
 GRAPHS = ("alpha-decay", "gaussian", "adaptive", "fuzzy", "precomputed")
 EXACT_UP_TO = 3000
@@ -239,6 +252,7 @@ class HeatGeodesic(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator)
 
     # -- what a user calls
 
+    @all_or_nothing
     def fit(self, X: Any, y: Any = None) -> "HeatGeodesic":
         """Learn the distances and the map.
 
@@ -286,12 +300,19 @@ class HeatGeodesic(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator)
         """
         check_is_fitted(self, "embedding_")
         steps = self._steps_to_training(X)
+        # Some weights are relative to the distances of all points that are placed; the others allow blocks.
+        alone = self.stress_weights in ("none", "heat")
+        size = max(1, BLOCK_SIZE // self.kernel_[:, 0].size) if alone else steps.shape[0]
+        placed = [self._place(steps[start : start + size]) for start in range(0, steps.shape[0], size)]
+        return in_kind(torch.from_numpy(np.concatenate(placed)), X)
+
+    def _place(self, steps: sp.csr_array) -> Float[np.ndarray, "q n_components"]:
+        """New points on the map, from one step of a walk to the training points."""
         kernels = np.stack([steps @ kernel for kernel in self.kernel_])
         diagonals = np.stack([steps @ diagonal for diagonal in self.kernel_diagonal_])
         distances = self._finish(self._dissimilarity(kernels, diagonals))
         weights = stress_weights(self.stress_weights, distances, kernels[0], self.weight_parameter)
-        placed = place(distances, self.embedding_[self.landmarks_], weights)
-        return in_kind(torch.from_numpy(placed), X)
+        return place(distances, self.embedding_[self.landmarks_], weights)
 
     @property
     def _n_features_out(self) -> int:
@@ -336,6 +357,19 @@ class HeatGeodesic(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator)
         check_integer(self.max_iter, "max_iter", minimum=1)
         check_number(self.tol, "tol", minimum=0)
         check_number(self.floor, "floor", above=0)
+        if self.variant == "log-normalised":
+            self._check_log_normalised()
+
+    def _check_log_normalised(self) -> None:
+        """The logarithm of a step of time must be negative."""
+        several = self.n_scales > 1 or self.diffusion_time == "auto"
+        name, longest = ("max_time", self.max_time) if several else ("diffusion_time", self.diffusion_time)
+        steps = self._steps_of_time()
+        if float(longest) >= steps:
+            raise ValueError(
+                f"{name} must be below {steps} for variant='log-normalised' with order={self.order} and "
+                f"heat_method={self.heat_method!r}, so that a step of time is below 1, got {longest!r}"
+            )
 
     def _affinity(self, X: Any) -> sp.csr_array:
         """The weights of the graph."""
@@ -386,7 +420,9 @@ class HeatGeodesic(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator)
                 )
             if self.pca_components_ is not None:
                 points = (points - self.pca_mean_) @ self.pca_components_.T
-            distance, neighbour = NearestNeighbors(n_neighbors=self.n_neighbors).fit(self.points_).kneighbors(points)
+            shift = common_offset(self.points_)
+            search = NearestNeighbors(n_neighbors=self.n_neighbors).fit(self.points_ - shift)
+            distance, neighbour = search.kneighbors(points - shift)
             reach = np.where(distance[:, -1:] > 0, distance[:, -1:], 1.0)
             weight = np.exp(-((distance / reach) ** self.decay))
             ends = np.repeat(np.arange(len(points)), self.n_neighbors), neighbour.ravel()
@@ -442,7 +478,7 @@ class HeatGeodesic(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator)
                 f"no heat is seen between {self.saturated_fraction_:.1%} of the pairs at time {self.diffusion_times_[-1]:g}, "
                 "which all get the same largest distance: a longer diffusion_time reaches them",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         relative = widest / widest.mean(axis=0)
         if relative.max() < 1.1 * relative.min():
@@ -450,7 +486,7 @@ class HeatGeodesic(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator)
                 f"the heat kernel is nearly constant at time {self.diffusion_times_[-1]:g} (within "
                 f"{relative.max() / relative.min() - 1:.1%}): fewer n_neighbors or a shorter diffusion_time keep its structure",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def _diagonal(self, affinity: sp.csr_array, kernel: np.ndarray, time: float) -> np.ndarray:
@@ -519,7 +555,7 @@ class HeatGeodesic(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator)
             warnings.warn(
                 f"the map still changes after max_iter={self.max_iter} steps (stress {found.stress:.3g})",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         self.stress_, self.n_iter_ = found.stress, found.n_iter
         n = len(distances)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from semigroup.base import (
     Estimator,
+    all_or_nothing,
     check_array,
     check_choice,
     check_integer,
@@ -197,6 +198,7 @@ class VectorFieldGP(Estimator):
 
     # -- fitting
 
+    @all_or_nothing
     def fit(self, X: Any, V: Any, observed: Any = None) -> "VectorFieldGP":
         """Learn the field.
 
@@ -220,11 +222,11 @@ class VectorFieldGP(Estimator):
             If an argument is out of its range, points are too few, coincide or fall apart, or vectors do not match them.
         """
         self._check_parameters()
+        points = X.points if isinstance(X, TangentBundle) else check_array(X, "X", ndim=2)
+        self._check_sizes(*self._vectors(V, observed, *points.shape), len(points))  # before the work on the points
         if isinstance(X, TangentBundle):
             bundle = X
         else:
-            points = check_array(X, "X", ndim=2)
-            self._vectors(V, observed, *points.shape)  # before the work on the points
             bundle = tangent_bundle(
                 points,
                 self.n_neighbors,
@@ -237,7 +239,7 @@ class VectorFieldGP(Estimator):
             )
         encoding = encode(bundle, self.n_eigenpairs, space=self.space, normalisation=self.laplacian)
         self._take_over(bundle, encoding)
-        return self.refit(V, observed)
+        return self._learn(V, observed)
 
     def _take_over(self, bundle: TangentBundle, encoding: Encoding) -> None:
         self.points_, self.frames_ = bundle.points, bundle.frames
@@ -245,6 +247,7 @@ class VectorFieldGP(Estimator):
         # One memory layout, so that a stored model rounds as this one does.
         self.eigenvalues_, self.features_ = encoding.eigenvalues, np.ascontiguousarray(encoding.features)
 
+    @all_or_nothing
     def refit(self, V: Any, observed: Any = None) -> "VectorFieldGP":
         """Learn another field on the same points, whose graph, frames and eigenpairs stay.
 
@@ -255,6 +258,10 @@ class VectorFieldGP(Estimator):
         """
         check_is_fitted(self, "features_")
         self._check_parameters()
+        return self._learn(V, observed)
+
+    def _learn(self, V: Any, observed: Any) -> "VectorFieldGP":
+        """The parameters of the kernel and the posterior, on the points taken over."""
         vectors, self.observed_ = self._vectors(V, observed, *self.points_.shape)
         data, mean_square = self._statistics(vectors)
         prior = SpectralPrior(self.kernel, self.eigenvalues_, self._column_power())
@@ -272,7 +279,7 @@ class VectorFieldGP(Estimator):
             result = scipy.optimize.minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B", options=options)
             best, self.n_iter_, self.converged_ = result.x, int(result.nit), bool(result.success)
             if not result.success:
-                warnings.warn(f"the likelihood is not at its optimum: {result.message}", UserWarning, stacklevel=2)
+                warnings.warn(f"the likelihood is not at its optimum: {result.message}", UserWarning, stacklevel=4)
         else:
             best, self.n_iter_, self.converged_ = start, 0, True
         self.log_marginal_likelihood_ = -loss(best)[0] * data.n_values
@@ -289,6 +296,9 @@ class VectorFieldGP(Estimator):
         check_choice(self.kernel, "kernel", ("matern", "squared-exponential"))
         check_choice(self.likelihood, "likelihood", ("tangent", "ambient"))
         check_choice(self.normalization, "normalization", ("variance", "reference"))
+        check_choice(self.space, "space", ("connection", "projected"))
+        check_choice(self.laplacian, "laplacian", ("combinatorial", "random-walk"))
+        check_integer(self.n_eigenpairs, "n_eigenpairs", minimum=1)
         for name, value in (("nu", self.nu), ("kappa", self.kappa)):
             low, high = BOUNDS[name]
             check_number(value, name, minimum=low, maximum=high)
@@ -326,6 +336,18 @@ class VectorFieldGP(Estimator):
             )
         return check_array(array[index] if len(array) == n else array, "V", ndim=2), index
 
+    def _check_sizes(
+        self, vectors: Float[np.ndarray, "observed D"], index: Int[np.ndarray, " observed"], n: int
+    ) -> None:
+        """Refuse what cannot be learnt on any tangent spaces of the points."""
+        if not vectors.any():
+            raise ValueError("V is zero at all observed points, which leaves no scale to learn")
+        most = n * (vectors.shape[1] if self.space == "connection" else 1)
+        if self.n_eigenpairs > most:
+            raise ValueError(f"n_eigenpairs must be at most the {most} rows of the Laplacian, got {self.n_eigenpairs}")
+        if self.n_inducing is not None and self.n_inducing > vectors.size:
+            raise ValueError(f"n_inducing must be at most the {vectors.size} rows observed, got {self.n_inducing}")
+
     def _statistics(self, vectors: Float[np.ndarray, "observed D"]) -> tuple[Statistics, float]:
         """What the likelihood sees, and the mean squared length of the vectors."""
         frames, features = self.frames_[self.observed_], self.features_[self.observed_]
@@ -338,7 +360,7 @@ class VectorFieldGP(Estimator):
         if self.max_normal_fraction is not None and self.normal_fraction_ > self.max_normal_fraction:
             raise ValueError(f"{text}, above max_normal_fraction={self.max_normal_fraction:g}")
         if self.normal_fraction_ > NORMAL_PART:
-            warnings.warn(text, UserWarning, stacklevel=4)
+            warnings.warn(text, UserWarning, stacklevel=5)
         # The frames are orthonormal: the nD ambient rows are the nm rows in the frames, and the normal part, which no weights
         # reach. Over all points, the eigenvectors of a symmetric Laplacian are orthogonal.
         whole = len(self.observed_) == len(self.points_)
