@@ -969,3 +969,27 @@ def test_job_on_a_trajectory_forecasts_its_end(model):
     assert outcome.metrics["one_step_error_fraction"] < 1e-6 < outcome.metrics["one_step_error_fraction_persistence"]
     assert set(outcome.pictures) == {"spectrum", "residuals", "forecast"}
     assert outcome.metrics["certificate"] >= outcome.tables["certified_spectrum"]["residual"].max()
+
+
+def test_weights_are_refused_before_the_work_on_the_dictionary(monkeypatch):
+    monkeypatch.setattr(ResidualDMD, "_make_dictionary", lambda *arguments: pytest.fail("made"))
+    with pytest.raises(ValueError, match="weights must be > 0"):
+        ResidualDMD().fit(*PAIRS, weights=np.zeros(len(PAIRS[0])))
+
+
+def test_job_says_where_nothing_is_certified_and_keeps_the_names_of_compressed_columns(tmp_path, monkeypatch):
+    job = method("koopman").job_module()
+    pd.DataFrame(np.random.default_rng(0).normal(size=(40, 2)), columns=["east", "north"]).to_csv(
+        tmp_path / "noise.csv.gz", index=False
+    )
+    data = job.read([tmp_path / "noise.csv.gz"])
+    assert data.names == ("east", "north")
+    certified = ResidualDMD.certified_spectrum
+
+    def none(self, *arguments, **options):
+        found = certified(self, *arguments, **options)
+        return found[np.zeros(len(found), dtype=bool)]
+
+    monkeypatch.setattr(ResidualDMD, "certified_spectrum", none)
+    outcome = job.perform(ResidualDMD(dictionary="linear"), data, Context())
+    assert outcome.summary.startswith("No point of the spectrum can be certified") and "nan" not in outcome.summary

@@ -83,7 +83,7 @@ def _checked(X: np.ndarray, Y: np.ndarray, names: tuple[str, ...], path: str | P
 
 def _names(path: str | Path, width: int) -> tuple[str, ...]:
     """The columns' names of a table, or x1, x2, ..."""
-    if Path(path).suffix.lower() in (".csv", ".tsv", ".txt", ".parquet"):
+    if Path(path).name.lower().removesuffix(".gz").endswith((".csv", ".tsv", ".txt", ".parquet")):
         return tuple(map(str, read_table(path).select_dtypes("number").columns))
     return tuple(f"x{j + 1}" for j in range(width))
 
@@ -131,8 +131,13 @@ def perform(estimator: ResidualDMD | KernelResidualDMD, data: Snapshots, context
         "one_step_error_fraction_persistence": float(((before - after) ** 2).sum()) / spread,
         "isometry_gap": estimator.operator_.isometry_gap,
     }
+    found = (
+        f"{len(certified)} points of the spectrum are certified with an error of at most {certified.certificate:.3f}."
+        if len(certified)
+        else "No point of the spectrum can be certified from these data."
+    )
     summary = (
-        f"{len(certified)} points of the spectrum are certified with an error of at most {certified.certificate:.3f}. Of the "
+        f"{found} Of the "
         f"{len(edmd)} eigenvalues that (extended) dynamic mode decomposition gives, {len(edmd.within(BELIEVED))} have a residual "
         f"of at most 0.1; the worst has {edmd.certificate:.2f}."
     )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from semigroup.base import (
     Estimator,
+    all_or_nothing,
     check_array,
     check_choice,
     check_integer,
@@ -38,6 +39,7 @@ from semigroup.dynamics.koopman.spectrum import (
     CompressedOperator,
     Pseudospectrum,
     Spectrum,
+    check_weights,
     compress,
     knee,
     pair_residuals,
@@ -99,7 +101,7 @@ class _KoopmanEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estim
                 warnings.warn(
                     f"Y is a vector and X has {X.shape[1]} columns: Y is ignored, and the rows of X are one trajectory",
                     UserWarning,
-                    stacklevel=3,
+                    stacklevel=4,
                 )
             if len(X) < 2:
                 raise ValueError(f"X must have at least 2 rows to make a pair, got {len(X)} sample (1 sample)")
@@ -419,6 +421,7 @@ class ResidualDMD(_KoopmanEstimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
+    @all_or_nothing
     def fit(self, X: Any, Y: Any = None, *, weights: Any = None) -> "ResidualDMD":
         """Learn the operator from snapshots.
 
@@ -451,6 +454,7 @@ class ResidualDMD(_KoopmanEstimator):
         check_number(self.period, "period", above=0)
         check_number(self.rcond, "rcond", minimum=0, below=1)
         before, after = self._pairs(X, Y)
+        check_weights(weights, len(before))  # before the work on the dictionary
         self.dictionary_ = self._make_dictionary(before, after)
         operator = compress(self.dictionary_, before, after, weights, rcond=self.rcond)
         operator = CompressedOperator(
@@ -610,6 +614,7 @@ class KernelResidualDMD(_KoopmanEstimator):
         self.n_modes = n_modes
         self.n_jobs = n_jobs
 
+    @all_or_nothing
     def fit(self, X: Any, Y: Any = None) -> "KernelResidualDMD":
         """Learn the operator from snapshots.
 
