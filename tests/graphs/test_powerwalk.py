@@ -1,5 +1,6 @@
 """PowerWalk: its walks, its decomposition, its index and its answers."""
 
+import gzip
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from semigroup.data.random_graphs import rmat
@@ -671,3 +673,39 @@ def test_killed_ray_worker_costs_its_shard_and_nothing_else(tmp_path):
         check_sabotaged(model, saboteur)
     finally:
         ray.shutdown()
+
+
+def test_numbers_of_numpy_come_back_as_numbers(tmp_path):
+    options = {
+        "n_walks": np.int64(5),
+        "max_length": np.int32(4),
+        "shard_size": np.int64(2),
+        "min_in_degree": np.int64(1),
+    }
+    empty = PowerWalk(index_dir=str(tmp_path / "index"), random_state=0)
+    model = clone(empty).set_params(**options).fit(random_digraph(0))
+    loaded = PowerWalk.from_pretrained(model.save_pretrained(tmp_path / "model"))
+    assert loaded.get_params() == model.get_params() and loaded.settings_ == model.settings_
+    assert_same_index(clone(empty).set_params(**options).fit(random_digraph(0)), model)
+
+
+def test_device_that_is_not_here_is_refused_by_name(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ValueError, match="device must be one that torch sees"):
+        PowerWalk(device="cuda").fit(nx.path_graph(4))
+
+
+def test_picture_leaves_out_the_source_and_not_the_best_vertex(tmp_path):
+    # All of the leaves' walks come back to the hub, which scores above the leaf that asks.
+    graph = Graph(sp.csr_array(nx.to_scipy_sparse_array(nx.star_graph(9), dtype=float)))
+    outcome = perform(PowerWalk(alpha=0.05, n_walks=50, random_state=0), Queries(graph, [3]), Context())
+    assert outcome.tables["ranking"]["node"].iloc[0] == 0
+    labels = [label.get_text() for label in outcome.pictures["ranking"].figure.axes[0].get_yticklabels()]
+    assert labels[0] == "0" and "3" not in labels
+
+
+def test_query_file_may_be_compressed(tmp_path):
+    (tmp_path / "graph.txt").write_text("a b\nb c\nc a\n")
+    with gzip.open(tmp_path / "who.txt.gz", "wt") as file:
+        file.write("c\na\n")
+    assert read([tmp_path / "graph.txt", tmp_path / "who.txt.gz"]).sources == ["c", "a"]

@@ -21,7 +21,7 @@ import scipy.sparse as sp
 from semigroup.base import check_array, require
 from semigroup.operators import Graph, as_graph
 
-__all__ = ["PointCloud", "read_array", "read_arrays", "read_graph", "read_points", "read_table"]
+__all__ = ["PointCloud", "read_array", "read_arrays", "read_graph", "read_lines", "read_points", "read_table"]
 
 _TABLES = (".csv", ".tsv", ".txt", ".parquet")
 
@@ -40,6 +40,13 @@ def read_table(path: str | Path) -> pd.DataFrame:
         if suffix == ".parquet":
             return pd.read_parquet(path)
     raise ValueError(f"{path}: a table is read from {_listed(_TABLES)}, got '{suffix}'")
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """The lines of a text."""
+    path = _existing(path)
+    with _naming(path), gzip.open(path, "rt") if path.suffix.lower() == ".gz" else path.open() as lines:
+        return lines.read().splitlines()
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 from semigroup.base import numpy_generator
 from semigroup.data.datasets import shipped
-from semigroup.data.files import read_graph
+from semigroup.data.files import read_graph, read_lines
 from semigroup.graphs.powerwalk import PowerWalk, sample_fingerprints
 from semigroup.jobs import Context, Outcome, Picture
 from semigroup.operators import Graph
@@ -56,10 +56,7 @@ def read(files: Sequence[Path]) -> Queries:
     if len(files) == 1:
         return Queries(graph)
     path = Path(files[1])
-    if not path.exists():
-        raise ValueError(f"{path}: no such file")
-    lines = path.read_text().split("\n")
-    names: list[Any] = [line.strip() for line in lines if line.strip()]
+    names: list[Any] = [line.strip() for line in read_lines(path) if line.strip()]
     if not names:
         raise ValueError(f"{path}: no query node in it")
     if graph.nodes is None:
@@ -212,8 +209,8 @@ def _draw_errors(estimator: PowerWalk, errors: dict[str, dict[int, float]], walk
 
 
 def _draw_ranking(source: Any, nodes: np.ndarray, scores: np.ndarray, graph: Graph, truth: np.ndarray | None) -> Any:
-    shown = scores > 0
-    nodes, scores = nodes[shown][1:16], scores[shown][1:16]
+    shown = (scores > 0) & (nodes != source)  # the source need not be the first where many edges come back to another
+    nodes, scores = nodes[shown][:15], scores[shown][:15]
     figure, axes = new_figure(width=6.4, height=0.6 + 0.26 * max(len(nodes), 3))
     axis = axes[0, 0]
     height = np.arange(len(nodes))

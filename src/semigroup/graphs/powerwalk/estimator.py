@@ -10,11 +10,20 @@ from typing import Any, Literal
 import joblib
 import numpy as np
 import scipy.sparse as sp
-import torch
 from jaxtyping import Float
 
 import semigroup
-from semigroup.base import Estimator, atomic_folder, check_choice, check_integer, check_number, seed_from
+from semigroup.base import (
+    Estimator,
+    all_or_nothing,
+    atomic_folder,
+    check_choice,
+    check_device,
+    check_integer,
+    check_number,
+    plain_value,
+    seed_from,
+)
 from semigroup.graphs.powerwalk.decomposition import decompose, decompose_by_pull, top_entries
 from semigroup.graphs.powerwalk.index import Settings, build_index, open_folder
 from semigroup.graphs.powerwalk.walks import WALKS, Fingerprints, Transitions, load_array
@@ -164,6 +173,7 @@ class PowerWalk(Estimator):
         self.device = device
         self.random_state = random_state
 
+    @all_or_nothing
     def fit(
         self,
         graph: Any,
@@ -211,11 +221,11 @@ class PowerWalk(Estimator):
             walks=self.walks,
             estimate=self.estimate,
             n_walks=int(self.n_walks),
-            max_length=self.max_length,
-            max_entries=self.max_entries,
-            min_in_degree=self.min_in_degree,
+            max_length=None if self.max_length is None else int(self.max_length),
+            max_entries=None if self.max_entries is None else int(self.max_entries),
+            min_in_degree=int(self.min_in_degree),
             seed=seed_from(self.random_state),
-            shard_size=self.shard_size or max(1, min(n, int(2**23 * self.alpha / self.n_walks))),
+            shard_size=int(self.shard_size or max(1, min(n, int(2**23 * self.alpha / self.n_walks)))),
         )
         index = None
         if self.use_index:
@@ -336,10 +346,7 @@ class PowerWalk(Estimator):
         for name in ("max_length", "max_entries", "shard_size"):
             if getattr(self, name) is not None:
                 check_integer(getattr(self, name), name, minimum=1)
-        try:
-            torch.device(self.device)
-        except (RuntimeError, TypeError) as error:
-            raise ValueError(f"device must be 'cpu' or a torch device, got {self.device!r}") from error
+        check_device(self.device)
         if self.device != "cpu" and self.walks in ("long-path", "stratified"):
             raise ValueError(f"device must be 'cpu' for walks={self.walks!r}, got {self.device!r}")
         if self.walks == "long-path" and self.max_length is not None:
@@ -400,7 +407,7 @@ class PowerWalk(Estimator):
             "has_names": nodes is not None,
         }
         with atomic_folder(directory) as folder:
-            (folder / "config.json").write_text(json.dumps(config, indent=2, default=str))
+            (folder / "config.json").write_text(json.dumps(config, indent=2, default=plain_value))
             for name in ("graph", "adjacency"):
                 (folder / name).mkdir()
             self.transitions_.save(folder / "graph")

@@ -60,7 +60,7 @@ from jaxtyping import Float
 from scipy.sparse.csgraph import shortest_path
 from torch import Tensor
 
-from semigroup.base import check_choice, check_number
+from semigroup.base import check_choice, check_device, check_number
 from semigroup.operators import as_graph, check_connected, heat, laplacian
 
 __all__ = [
@@ -110,7 +110,7 @@ class Spectra:
     ------
     ValueError
         If the graph is asymmetric, disconnected, has one node only, or weights that are negative or not finite; if torch
-        knows no such device.
+        cannot compute on the device.
 
     Examples
     --------
@@ -124,10 +124,7 @@ class Spectra:
         if self.graph.n_nodes < 2:
             raise ValueError(f"graph must have at least 2 nodes, got {self.graph.n_nodes}")
         check_connected(self.graph)
-        try:
-            self.device = torch.device(device)
-        except (RuntimeError, TypeError) as error:
-            raise ValueError(f"device must name a device of torch, got {device!r}") from error
+        self.device = check_device(device)
         self._last: dict[tuple[str, bool], tuple[float, Tensor]] = {}
 
     def __repr__(self) -> str:
