@@ -681,3 +681,15 @@ def test_job_draws_samples_of_any_dimension_without_a_held_out_one(dim, tmp_path
     for picture in outcome.pictures.values():
         save_png(picture.figure, tmp_path / "picture.png")
         assert (tmp_path / "picture.png").stat().st_size > 10_000
+
+
+def test_a_constant_column_is_one_though_its_deviation_is_a_rounding_error():
+    rows = np.column_stack([np.linspace(0, 1, 1000), np.full(1000, 0.1)])
+    with pytest.raises(ValueError, match=r"columns are constant.*columns 1\)"):
+        LightSB(epsilon="auto").fit(rows, rows)
+
+
+def test_a_training_without_a_seed_does_not_go_on(tmp_path):
+    rows = np.linspace(0, 1, 20)[:, None]
+    with pytest.raises(ValueError, match="resume needs random_state"):
+        LightSB().fit(rows, rows, checkpoint_dir=tmp_path, resume=True)

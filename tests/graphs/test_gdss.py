@@ -24,6 +24,7 @@ from semigroup.graphs import GDSS, graph_mmd, molecule_measures
 from semigroup.graphs.gdss import (
     BaselineNetwork,
     Component,
+    NothingGenerated,
     ScoreNetworkA,
     ScoreNetworkX,
     ScoreNetworkXAttention,
@@ -44,6 +45,7 @@ from semigroup.graphs.gdss import (
 from semigroup.graphs.gdss.networks import mask_edges, mask_nodes, propagate
 from semigroup.graphs.gdss.samplers import discrete_chain
 from semigroup.graphs.gdss.states import edge_noise, pad_graphs
+from semigroup.jobs import Context
 from semigroup.jobs import gdss as job
 from semigroup.operators.graphlets import orbit_counts
 from semigroup.schedules import VE, VP, SubVP
@@ -687,6 +689,8 @@ def test_bad_graphs_are_refused_by_name(graphs, says):
         ({"sampler": "heun"}, "sampler"),
         ({"hidden_dim": 10}, "hidden_dim must be a multiple of n_heads"),
         ({"channels": (2, 0, 4)}, "channels"),
+        ({"channels": 3}, "channels must be three"),
+        ({"node_range": 1.0}, "node_range must be two"),
         ({"learning_rate": 0.0}, "learning_rate"),
         ({"n_epochs": 0}, "n_epochs"),
         ({"prior": "uniform"}, "prior"),
@@ -792,3 +796,16 @@ def test_molecular_graphs_survive_networkx_with_their_types():
     back = as_graph_set(to_networkx(graphs))
     assert len(np.unique(graph_hashes(graphs))) == 50
     np.testing.assert_array_equal(graph_hashes(back), graph_hashes(graphs))
+
+
+def test_job_keeps_what_was_learnt_where_no_molecule_has_an_atom(monkeypatch):
+    monkeypatch.setattr(
+        "semigroup.graphs.gdss.estimator.to_smiles", lambda decoded, elements: [""] * len(decoded.valid)
+    )
+    data = job.GraphList(SMILES, elements_of_smiles(SMILES)[0])
+    model = GDSS(**TINY)
+    outcome = job.perform(model, data, Context())
+    assert outcome.model is model and model.losses_.size and "none of the generated molecules" in outcome.summary
+    assert outcome.metrics["n_generated"] == 0 and set(outcome.pictures) == {"training"}
+    with pytest.raises(NothingGenerated):
+        model.evaluate(SMILES[:2])

@@ -16,7 +16,14 @@ from semigroup.base import numpy_generator
 from semigroup.data.files import read_arrays, read_graph, read_table
 from semigroup.data.graph_sets import GraphSet, as_graph_set
 from semigroup.data.small_graphs import erdos_renyi_like, two_community_graphs
-from semigroup.graphs.gdss import GDSS, elements_of_smiles, graph_mmd, graph_statistics, nspdk_mmd
+from semigroup.graphs.gdss import (
+    GDSS,
+    NothingGenerated,
+    elements_of_smiles,
+    graph_mmd,
+    graph_statistics,
+    nspdk_mmd,
+)
 from semigroup.jobs import Context, Outcome, Picture
 from semigroup.report.drawing import draw_clusters
 from semigroup.report.figures import COLORS, new_figure
@@ -101,7 +108,16 @@ def perform(estimator: GDSS, data: GraphList, context: Context) -> Outcome:
     n_test = max(2, len(data) // 5)
     test, training = data.part(order[:n_test]), data.part(order[n_test:])
     estimator.fit(training, checkpoint_dir=context.checkpoint_dir, resume=context.resume, progress=context.progress)
-    measured, generated = estimator.evaluate(test, return_generated=True)
+    try:
+        measured, generated = estimator.evaluate(test, return_generated=True)
+    except NothingGenerated as reason:  # what the training took hours for is kept
+        return Outcome(
+            model=estimator,
+            summary=f"Learnt from {len(training)} graphs or molecules, and nothing could be compared: {reason}.",
+            metrics={"n_training": float(len(training)), "n_generated": 0.0, "last_loss": float(estimator.losses_[-1])},
+            arrays={"losses": estimator.losses_},
+            pictures={"training": _draw_training(estimator)},
+        )
     smiles = None
     if data.smiles is not None:
         smiles = [text for text in generated if text]

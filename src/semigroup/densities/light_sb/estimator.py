@@ -37,7 +37,7 @@ from semigroup.densities.light_sb.potential import (
     sample_conditional,
 )
 from semigroup.sde import brownian_bridge, euler_maruyama
-from semigroup.training import train
+from semigroup.training import state_for_all, train
 
 __all__ = ["LightSB"]
 
@@ -200,20 +200,22 @@ class LightSB(Estimator):
             If `epsilon` is a thousand times off the variance of the data: its unit is probably mistaken.
         """
         self._check_parameters()
+        device = self._device(X0)
+        random_state = state_for_all(self.random_state, resume=resume, device=device)
         source = check_array(X0, "X0", ndim=2, min_rows=2)
         target = check_array(X1, "X1", ndim=2, min_rows=2, n_columns=source.shape[1])
         both = np.concatenate([source, target])
-        deviations = both.std(axis=0)
+        # The deviation of equal values may be their mean's rounding error rather than 0.
+        deviations = np.where(np.ptp(both, axis=0) > 0, both.std(axis=0), 0.0)
         # Identical points have no scale of their own.
         scale = float(deviations.mean()) or 1.0
         epsilon = self._resolve_epsilon(deviations)
-        rng = numpy_generator(self.random_state)
+        rng = numpy_generator(random_state)
         shift = both.mean(axis=0)
         training0, held_out0 = self._split((source - shift) / scale, rng)
         training1, held_out1 = self._split((target - shift) / scale, rng)
         start = self._start(training1, shift, scale, epsilon / scale**2, rng)
 
-        device = self._device(X0)
         x0, x1, y0, y1 = (torch.from_numpy(rows).to(device) for rows in (training0, training1, held_out0, held_out1))
         network = LightPotential(start.to(device), self.covariance)
         result = train(

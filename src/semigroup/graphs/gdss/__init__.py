@@ -48,7 +48,7 @@ Levels of use: `GDSS` on graphs or SMILES; the networks and samplers for other s
 weights of a trained network.
 """
 
-from semigroup.graphs.gdss.estimator import GDSS
+from semigroup.graphs.gdss.estimator import GDSS, NothingGenerated
 from semigroup.graphs.gdss.evaluation import (
     graph_hashes,
     graph_mmd,
@@ -86,6 +86,7 @@ __all__ = [
     "BaselineNetwork",
     "Component",
     "DecodedMolecules",
+    "NothingGenerated",
     "ScoreNetworkA",
     "ScoreNetworkX",
     "ScoreNetworkXAttention",

@@ -11,7 +11,15 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from semigroup.base import Estimator, check_choice, check_integer, check_number, seed_from, torch_generator
+from semigroup.base import (
+    Estimator,
+    all_or_nothing,
+    check_choice,
+    check_integer,
+    check_number,
+    seed_from,
+    torch_generator,
+)
 from semigroup.data.graph_sets import GraphSet, as_graph_set
 from semigroup.graphs.gdss.evaluation import graph_hashes, graph_mmd, nspdk_mmd
 from semigroup.graphs.gdss.generation import SAMPLERS, ScorePair, sample_states
@@ -27,12 +35,16 @@ from semigroup.graphs.gdss.networks import (
 from semigroup.graphs.gdss.samplers import discrete_chain
 from semigroup.graphs.gdss.states import PaddedGraphs, decode_graphs, decode_types, edge_noise, node_noise, pad_graphs
 from semigroup.schedules import VE, VP, Schedule, SubVP
-from semigroup.training import EpochSampler, TrainingDiverged, train
+from semigroup.training import EpochSampler, TrainingDiverged, state_for_all, train
 
-__all__ = ["GDSS"]
+__all__ = ["GDSS", "NothingGenerated"]
 
 SCHEDULES: dict[str, Any] = {"vp": VP, "subvp": SubVP, "ve": VE}
 FIRST_TIME = 1e-5  # of the training
+
+
+class NothingGenerated(ValueError):
+    """The reverse diffusion left nothing to compare with; the networks learnt are whole."""
 
 
 class GDSS(Estimator):
@@ -229,6 +241,7 @@ class GDSS(Estimator):
 
     # --- fitting --------------------------------------------------------------------------------------------------
 
+    @all_or_nothing
     def fit(
         self,
         graphs: Any,
@@ -260,8 +273,9 @@ class GDSS(Estimator):
             If the loss is NaN or infinite.
         """
         schedules = self._check_parameters()
+        random_state = state_for_all(self.random_state, resume=resume, device=self.device)
         padded, hashes = self._read(graphs)
-        seed = seed_from(self.random_state)
+        seed = seed_from(random_state)
         with _seeded(seed):
             self.networks_ = self._build()
         n_classes, n = self.architecture_["n_classes"], self.architecture_["max_nodes"]
@@ -300,6 +314,7 @@ class GDSS(Estimator):
                 checkpoint_dir=checkpoint_dir,
                 resume=resume,
                 device=self.device,
+                some_unused=True,  # the last layer of the edges' network updates nodes that nothing reads
                 description="score networks",
                 progress=progress,
             )
@@ -349,7 +364,7 @@ class GDSS(Estimator):
         for name in ("n_classes", "max_nodes"):
             if getattr(self, name) is not None:
                 check_integer(getattr(self, name), name, minimum=2, maximum=255 if name == "n_classes" else None)
-        if len(self.channels) != 3:
+        if np.ndim(self.channels) != 1 or len(self.channels) != 3:
             raise ValueError(f"channels must be three numbers, got {self.channels!r}")
         for count in self.channels:
             check_integer(count, "channels", minimum=1)
@@ -376,7 +391,7 @@ class GDSS(Estimator):
             (self.node_sde, self.node_range, "node_range"),
             (self.edge_sde, self.edge_range, "edge_range"),
         ):
-            if len(bounds) != 2:
+            if np.ndim(bounds) != 1 or len(bounds) != 2:
                 raise ValueError(f"{name} must be two numbers, got {bounds!r}")
             low = check_number(bounds[0], f"{name}[0]", above=0)
             pair.append(SCHEDULES[kind](low, check_number(bounds[1], f"{name}[1]", above=low)))
@@ -537,7 +552,7 @@ class GDSS(Estimator):
                 )
         x, a = (torch.cat(parts).cpu() for parts in zip(*states))
         if not bool(torch.isfinite(a).all() and torch.isfinite(x).all()):
-            raise ValueError(
+            raise NothingGenerated(
                 "the sampled states are not finite: the reverse diffusion diverged; raise n_steps or lower snr"
             )
         return x, a, real
@@ -593,6 +608,11 @@ class GDSS(Estimator):
             Squared MMDs ``degree``, ``clustering``, ``orbit``, ``spectral`` (see `graph_mmd`); ``uniqueness``;
             ``novelty``, the fraction that is in no training graph; for molecules also ``validity_without_correction`` and
             ``nspdk``.
+
+        Raises
+        ------
+        NothingGenerated
+            If the reverse diffusion diverges, or no generated molecule has an atom.
         """
         self._check_fitted()
         wanted = len(graphs) if n is None else n
@@ -606,7 +626,7 @@ class GDSS(Estimator):
             generated = to_smiles(decoded, self.elements_)
             whole = [text for text in generated if text]
             if not whole:
-                raise ValueError("none of the generated molecules has an atom: raise n_epochs")
+                raise NothingGenerated("none of the generated molecules has an atom: raise n_epochs")
             measured = graph_mmd(elements_of_smiles(list(graphs))[0], elements_of_smiles(whole)[0])
             measured["nspdk"] = nspdk_mmd(list(graphs), whole)
             measured["validity_without_correction"] = float(decoded.valid.float().mean())

@@ -13,14 +13,14 @@ from sklearn.metrics import f1_score, roc_auc_score
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
-from semigroup.base import Estimator, check_array, check_choice, check_integer, check_number, seed_from
+from semigroup.base import Estimator, all_or_nothing, check_array, check_choice, check_integer, check_number, seed_from
 from semigroup.data.graph_sets import GraphSet, as_graph_set
 from semigroup.graphs.rqgnn.loss import best_threshold, class_balanced_weights, focal_loss
 from semigroup.graphs.rqgnn.network import POOLINGS, RQNetwork, SignalBatch
 from semigroup.graphs.rqgnn.spectrum import node_signals, quadratic_forms, vocabulary_columns, vocabulary_of
 from semigroup.nn.graphs import sparse_rows
 from semigroup.operators import laplacian
-from semigroup.training import EpochSampler, seeded, train
+from semigroup.training import EpochSampler, seeded, state_for_all, train
 
 __all__ = ["RQGNN"]
 
@@ -173,6 +173,7 @@ class RQGNN(ClassifierMixin, Estimator):
 
     # --- fitting --------------------------------------------------------------------------------------------------
 
+    @all_or_nothing
     def fit(
         self,
         graphs: Any,
@@ -206,12 +207,13 @@ class RQGNN(ClassifierMixin, Estimator):
             If an argument or a graph is refused, or a class is missing in training or validation; names it.
         """
         self._check_parameters()
+        random_state = state_for_all(self.random_state, resume=resume, device=self.device)
         found = as_graph_set(graphs).to("cpu")
         labels = _check_labels(y, "y", len(found))
         self.classes_, codes = np.unique(labels, return_inverse=True)
         if len(self.classes_) != 2:
             raise ValueError(f"y must hold two classes, normal and anomalous, got {len(self.classes_)}")
-        seed = seed_from(self.random_state)
+        seed = seed_from(random_state)
         if validation is None:
             if np.bincount(codes).min() < 2:
                 raise ValueError("y must hold at least 2 graphs of each class: one to learn from, one for validation")
