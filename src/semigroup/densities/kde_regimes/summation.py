@@ -133,7 +133,7 @@ def weight_sums(
         )
         result[:, rows] = sums[:, : len(rows)]
 
-    Parallel(n_jobs=threads, prefer="threads")(
+    Parallel(n_jobs=threads, require="sharedmem")(
         delayed(part)(start, min(stop, n)) for start, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist())
     )
     return WeightSums(*result)

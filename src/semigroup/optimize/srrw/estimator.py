@@ -278,7 +278,7 @@ class SRRW(Estimator):
         if state is not None:
             run.restore(state)
         began = time.perf_counter()
-        with Parallel(n_jobs=1 if self.cooperate else self.n_jobs, prefer="threads") as pool:
+        with Parallel(n_jobs=1 if self.cooperate else self.n_jobs, require="sharedmem") as pool:
             diverged = run.play(self, pool, progress)
         result = run.result(diverged, time.perf_counter() - began)
         if diverged:
@@ -370,7 +370,7 @@ class SRRW(Estimator):
         net = network(graph)
         base = self._base(net, target, transitions)
         walkers, nodes = self._walkers(net, base, starts, visits, numpy_generator(self.random_state))
-        with Parallel(n_jobs=1 if self.cooperate else self.n_jobs, prefer="threads") as pool:
+        with Parallel(n_jobs=1 if self.cooperate else self.n_jobs, require="sharedmem") as pool:
             visited = walkers.advance(self.n_steps, pool)
         counts = np.zeros((self.n_tokens, base.n_nodes), dtype=np.int64)
         count_visits(visited, counts)
