@@ -37,9 +37,9 @@ from semigroup.densities.minority_guidance import (
 )
 from semigroup.densities.minority_guidance import estimator as estimator_module
 from semigroup.densities.minority_guidance.estimator import _hold_out
-from semigroup.densities.minority_guidance.scores import rows_together
 from semigroup.jobs import Context
 from semigroup.jobs import minority_guidance as job
+from semigroup.nn.batches import rows_together
 from semigroup.nn.unet import ImageUNet
 from semigroup.schedules import VP, DDPMSchedule
 from semigroup.sde import SolverFailed
@@ -135,7 +135,7 @@ def test_score_does_not_depend_on_how_rows_are_cut_into_pieces(monkeypatch):
     """With a denoiser that ignores its input the noise does not matter, and rows must come back in order."""
     x = torch.arange(10.0)[:, None]
     zero = lambda x, t: torch.zeros_like(x)  # noqa: E731
-    monkeypatch.setattr("semigroup.densities.minority_guidance.scores.PIECE_NUMBERS", 4)
+    monkeypatch.setattr("semigroup.nn.batches.PIECE_NUMBERS", 4)
     found = minority_score(x, zero, SCHEDULE, 5, n_draws=3, distance=lambda x, y: (x - y)[:, 0])
     assert torch.equal(found, x[:, 0])
 
@@ -424,7 +424,7 @@ def test_tensors_come_back_as_tensors_of_their_type(on_exact_model):
 
 def test_no_batch_is_larger_than_what_goes_together(monkeypatch):
     """Of 20 numbers, 10 rows of two columns: in the choice of the step, scores, the judge of the classifier, and samples."""
-    monkeypatch.setattr("semigroup.densities.minority_guidance.scores.PIECE_NUMBERS", 20)
+    monkeypatch.setattr("semigroup.nn.batches.PIECE_NUMBERS", 20)
     X, _ = tailed(60)
     sizes, model = {"model": [], "features": []}, exact_model(LONG_TAILED)
 

@@ -46,8 +46,8 @@ from semigroup.densities.minority_guidance.scores import (
     levels_of,
     lpips_distance,
     minority_score,
-    rows_together,
 )
+from semigroup.nn.batches import rows_together
 from semigroup.nn.unet import ImageUNet
 from semigroup.schedules import DDPMSchedule
 from semigroup.sde import SolverFailed

@@ -13,6 +13,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from semigroup.base import check_integer, require
+from semigroup.nn.batches import rows_together
 from semigroup.schedules import DDPMSchedule
 
 __all__ = [
@@ -27,9 +28,6 @@ __all__ = [
     "minority_score",
 ]
 
-# Noisy copies that go through the network together: at most so many rows, and so many numbers, since a U-Net holds some hundred
-# times its images.
-PIECE, PIECE_NUMBERS = 4096, 2**19
 SHARES = tuple(tenth / 10 for tenth in range(1, 10))
 LEAST_CORRELATION = 0.8
 LEAST_SPREAD = 0.5
@@ -41,17 +39,6 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 def euclidean(x: Float[Tensor, "batch *shape"], y: Float[Tensor, "batch *shape"]) -> Float[Tensor, " batch"]:
     """Euclidean distance of each pair."""
     return (x - y).flatten(1).norm(dim=1)
-
-
-def rows_together(like: Float[Tensor, "batch *shape"], most: int = PIECE) -> int:
-    """How many rows of this shape go through a network together, whose memory is bounded for images of any size.
-
-    Examples
-    --------
-    >>> rows_together(torch.zeros(1, 2)), rows_together(torch.zeros(1, 3, 32, 32))
-    (4096, 170)
-    """
-    return max(1, min(most, PIECE_NUMBERS // like[0].numel()))
 
 
 def distances(
