@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from joblib import parallel_config
 from scipy.integrate import quad
 from scipy.optimize import brentq
 from scipy.spatial.distance import cdist
@@ -419,6 +420,15 @@ def test_threads_give_the_same_sums():
     np.testing.assert_allclose(one, two, rtol=1e-13)
 
 
+def test_sums_do_not_depend_on_the_backend_that_joblib_is_configured_with():
+    rng = np.random.default_rng(5)
+    points, queries = rng.standard_normal((4000, 5)), rng.standard_normal((2000, 5))
+    tiles = PointTiles.of(points)
+    with parallel_config(backend="loky", n_jobs=2):  # first, so that no memory is left that holds the result
+        found = weight_sums(queries, tiles, "gaussian", 0.5, n_jobs=2).log_sum
+    np.testing.assert_allclose(found, weight_sums(queries, tiles, "gaussian", 0.5).log_sum, rtol=1e-13)
+
+
 def test_far_tails_do_not_underflow_and_far_origins_lose_no_digits(cloud):
     points, fresh = cloud
     model = KDERegimes(bandwidth=0.02).fit(points)
@@ -485,6 +495,42 @@ def test_cross_validation_takes_the_best_of_its_grid(cloud):
     assert 0 < np.argmax(scores) < 39
     assert not hasattr(model.set_params(bandwidth="nn").fit(points), "cv_scores_")
     assert np.isfinite(KDERegimes(bandwidth="cv", kernel="tophat").fit(points).cv_scores_).all()
+
+
+def test_each_rule_is_told_without_being_fitted_with(cloud):
+    points, _ = cloud
+    model = KDERegimes(bandwidth=1.0, n_probes=100, random_state=1).fit(points)
+    for rule in ("nn", "kl", "cv", "scott", "silverman"):
+        assert model.rule(rule) == KDERegimes(bandwidth=rule, n_probes=100, random_state=1).fit(points).bandwidth_
+    assert model.bandwidth_ == 1 and not hasattr(model, "cv_scores_")
+    with pytest.raises(ValueError, match="name must be one of"):
+        model.rule("plugin")
+
+
+@pytest.mark.parametrize("bad", [{"random_state": "seed"}, {"bandwidth": "kl", "kernel": "tophat"}])
+def test_fit_that_fails_leaves_the_estimator_as_it_was(bad, cloud):
+    points, fresh = cloud
+    model = KDERegimes(random_state=0).fit(points)
+    before = model.score_samples(fresh)
+    with pytest.raises((ValueError, TypeError)):
+        model.set_params(**bad).fit(points[:50] + 1)
+    model.set_params(kernel="gaussian")
+    np.testing.assert_array_equal(model.score_samples(fresh), before)
+    assert len(model.points_) == 300
+
+
+def test_fit_that_is_stopped_leaves_the_estimator_as_it_was(cloud, monkeypatch):
+    points, fresh = cloud
+    model = KDERegimes(bandwidth="cv", random_state=0).fit(points)
+    before = model.score_samples(fresh)
+
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(KDERegimes, "leave_one_out", stop)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(points[:50] + 1)
+    np.testing.assert_array_equal(model.score_samples(fresh), before)
 
 
 def test_spectrum_rule_is_the_finite_optimum_of_the_sample_covariance(cloud):
@@ -678,6 +724,7 @@ def test_what_is_stored_is_what_is_loaded(cloud, tmp_path):
         ({"n_probes": 0}, "n_probes"),
         ({"n_bandwidths": 1}, "n_bandwidths"),
         ({"n_neighbors": 2.5}, "n_neighbors"),
+        ({"n_jobs": 0}, "n_jobs"),
     ],
 )
 def test_bad_parameters_are_refused_by_name(parameters, word, cloud):
@@ -703,6 +750,8 @@ def test_bad_queries_are_refused(cloud):
         model.regime(np.full((3, 6), np.nan))
     with pytest.raises(ValueError, match="bandwidth"):
         model.leave_one_out(bandwidth=-1.0)
+    with pytest.raises(ValueError, match="n_neighbors must be below the number of points that differ"):
+        KDERegimes(n_neighbors=9).fit(cloud[0][:10]).regime()
     with pytest.raises(NotFittedError):
         KDERegimes().score_samples(cloud[0])
     with pytest.raises(ValueError, match="coincide"):
@@ -716,6 +765,8 @@ def test_bad_queries_are_refused(cloud):
         (lambda: thresholds(-0.1), "alpha"),
         (lambda: thresholds(0.2, np.array([1.0, -1.0])), "spectrum"),
         (lambda: thresholds(0.2, np.zeros(3)), "spectrum"),
+        (lambda: thresholds(0.2, GaussianLaw(np.array([1.0, -1.0]))), "spectrum"),
+        (lambda: thresholds(0.2, GaussianLaw(np.ones(2), np.ones(3))), "squares"),
         (lambda: thresholds(0.2, np.array([1.0, np.nan])), "spectrum"),
         (lambda: thresholds(0.2, correction="finite"), "dim"),
         (lambda: thresholds(0.2, kernel="tophat"), "dim"),
@@ -761,6 +812,26 @@ def test_job_judges_fresh_rows_and_draws(tmp_path, cloud):
     }
     for name, picture in compact.pictures.items():
         save_png(picture.figure, tmp_path / f"{name}.png")
+
+
+@pytest.mark.filterwarnings("ignore:.*coincide:UserWarning")
+def test_job_says_so_where_no_rule_reaches_all_rows_and_where_points_repeat(tmp_path, cloud):
+    points = np.concatenate([cloud[0][:12], np.repeat(cloud[0][:1], 30, axis=0)])
+    outcome = perform(KDERegimes(kernel="tophat", bandwidth=0.1), Sample(points, cloud[1] + 50), Context())
+    assert "no rule reaches all of them" in outcome.summary and outcome.metrics["share_empty"] == 1
+    assert outcome.tables["stability"]["n_neighbors"].tolist() == [3, 5, 10]
+    for name, picture in outcome.pictures.items():
+        save_png(picture.figure, tmp_path / f"{name}.png")
+
+
+def test_job_looks_at_the_probes_that_the_estimator_has(cloud):
+    """Without a seed, too."""
+    model = KDERegimes(n_probes=20)
+    outcome = perform(model, Sample(cloud[0], None), Context())
+    assert outcome.tables["rows"]["row"].tolist() == model.probes_.tolist()
+    of_nn = outcome.tables["rules"].set_index("rule").loc["nn"]
+    assert of_nn["bandwidth"] == model.bandwidth_
+    assert of_nn["log_density_per_dimension"] == outcome.metrics["mean_log_density_per_dimension"]
 
 
 def test_job_refuses_files_that_do_not_fit(tmp_path, cloud):

@@ -13,7 +13,6 @@ import pandas as pd
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
-from sklearn.base import clone
 
 from semigroup.data.files import read_points
 from semigroup.data.images import digits
@@ -82,7 +81,11 @@ def perform(estimator: KDERegimes, data: Sample, context: Context) -> Outcome:
     log_density = _log_density(estimator, data)
     evaluation = time.perf_counter() - start
     regime = estimator.regime(data.fresh)
-    rules, bests = _rules(estimator, data)
+    rules = _rules(estimator, data)
+    reached = rules[np.isfinite(rules["log_density_per_dimension"])]
+    bests = "no rule reaches all of them"
+    if len(reached):
+        bests = f"of all rules '{reached['rule'].iloc[reached['log_density_per_dimension'].argmax()]}' has the highest"
     dim = estimator.n_features_in_
     shares = {name: float((regime.verdict == name).mean()) for name in VERDICTS}
     found = estimator.thresholds_
@@ -93,7 +96,7 @@ def perform(estimator: KDERegimes, data: Sample, context: Context) -> Outcome:
         "bandwidth": estimator.bandwidth_,
         "mean_log_density_per_dimension": float(log_density.mean()) / dim,
         "median_effective_points": float(np.nanmedian(regime.n_effective)) if shares["empty"] < 1 else 0.0,
-        "median_local_condensation": float(np.nanmedian(regime.condensation)),
+        "median_local_condensation": _median(regime.condensation),
         "gaussian_condensation": found.condensation,
         "gaussian_clt": found.clt,
         **{f"share_{name}": share for name, share in shares.items()},
@@ -105,7 +108,7 @@ def perform(estimator: KDERegimes, data: Sample, context: Context) -> Outcome:
         f"{len(data.points)} points in {dim} dimensions (alpha = {estimator.alpha_:.3g}), bandwidth {estimator.bandwidth_:.3g}: "
         f"the estimate is condensed at {shares['condensed']:.0%} of {len(rows)} {what}; "
         f"{metrics['median_effective_points']:.3g} points carry it at the median. Mean log-density a dimension: "
-        f"{metrics['mean_log_density_per_dimension']:.3f}; of all rules '{bests}' has the highest."
+        f"{metrics['mean_log_density_per_dimension']:.3f}; {bests}."
     )
     table = pd.DataFrame(
         {
@@ -125,43 +128,55 @@ def perform(estimator: KDERegimes, data: Sample, context: Context) -> Outcome:
     return Outcome(estimator, summary, metrics, arrays, tables, pictures)
 
 
-def _log_density(estimator: KDERegimes, data: Sample, bandwidth: float | None = None) -> np.ndarray:
+def _log_density(estimator: KDERegimes, data: Sample) -> np.ndarray:
     """At the fresh rows, or at the probes without themselves."""
     if data.fresh is None:
-        return estimator.leave_one_out(estimator.probes_, bandwidth=bandwidth)
-    if bandwidth is None:
-        return estimator.score_samples(data.fresh)
-    return _at(estimator, bandwidth).score_samples(data.fresh)
+        return estimator.leave_one_out(estimator.probes_)
+    return estimator.score_samples(data.fresh)
 
 
-def _at(estimator: KDERegimes, bandwidth: float | str) -> KDERegimes:
-    """The same points with another bandwidth."""
-    return clone(estimator).set_params(bandwidth=bandwidth).fit(estimator.points_)
+def _queries(estimator: KDERegimes, data: Sample) -> np.ndarray:
+    return estimator.points_[estimator.probes_] if data.fresh is None else data.fresh
 
 
-def _rules(estimator: KDERegimes, data: Sample) -> tuple[pd.DataFrame, str]:
-    """Bandwidth, mean log-density a dimension and effective points of each rule; the name of the best."""
+def _at(estimator: KDERegimes, data: Sample, bandwidth: float) -> tuple[float, np.ndarray]:
+    """Mean log-density a dimension with another bandwidth, and participations."""
+    own = data.fresh is None
+    sums = estimator._sums(_queries(estimator, data), bandwidth, moments=True, drop_zero=own)
+    log_density = sums.log_sum - estimator._log_normalizer(bandwidth, len(estimator.points_) - own)
+    return float(log_density.mean()) / estimator.n_features_in_, sums.participation
+
+
+def _rules(estimator: KDERegimes, data: Sample) -> pd.DataFrame:
+    """Bandwidth, mean log-density a dimension and effective points of each rule."""
     lines = []
     for rule in RULES:
         if rule in ("nn", "kl") and math.isfinite(KERNELS[estimator.kernel].support):
             continue
-        h = _at(estimator, rule).bandwidth_
-        mean = float(_log_density(estimator, data, h).mean()) / estimator.n_features_in_
-        participation = estimator.regime(data.fresh, bandwidth=h).participation
-        lines.append({"rule": rule, "bandwidth": h, "log_density_per_dimension": mean, "effective_points": np.nan})
-        if not np.isnan(participation).all():
-            lines[-1]["effective_points"] = float(1 / np.nanmedian(participation))
-    table = pd.DataFrame(lines)
-    return table, str(table["rule"][table["log_density_per_dimension"].argmax()])
+        h = estimator.bandwidth_ if rule == estimator.bandwidth else estimator.rule(rule)
+        mean, participation = _at(estimator, data, h)
+        effective = 1 / _median(participation)
+        lines.append({"rule": rule, "bandwidth": h, "log_density_per_dimension": mean, "effective_points": effective})
+    return pd.DataFrame(lines)
 
 
 def _stability(estimator: KDERegimes, data: Sample) -> pd.DataFrame:
     """Median local threshold for several numbers of neighbours: a strong trend says that it is biased."""
-    queries = estimator.points_[estimator.probes_] if data.fresh is None else data.fresh
-    ks = [k for k in STABILITY if k + 2 < len(estimator.points_)] or [1]
-    distances, _ = nearest_distances(queries, estimator.points_, ks[-1] + 1, n_jobs=estimator.n_jobs)
-    medians = [float(np.nanmedian(local_condensation(distances[:, : k + 1], estimator.kernel))) for k in ks]
+    queries = _queries(estimator, data)
+    # A query may coincide with one of the points that differ.
+    most = len(np.unique(estimator.points_, axis=0)) - 2
+    ks = [k for k in STABILITY if k <= most]
+    distances = np.empty((0, 0))
+    if ks:
+        distances, _ = nearest_distances(queries, estimator.points_, ks[-1] + 1, n_jobs=estimator.n_jobs)
+    medians = [_median(local_condensation(distances[:, : k + 1], estimator.kernel)) for k in ks]
     return pd.DataFrame({"n_neighbors": ks, "median_local_condensation": medians})
+
+
+def _median(values: np.ndarray) -> float:
+    """Of those that are numbers; NaN where none is."""
+    numbers = values[~np.isnan(values)]
+    return float(np.median(numbers)) if len(numbers) else math.nan
 
 
 # --- pictures ------------------------------------------------------------------------------------------------------
@@ -176,7 +191,7 @@ _NAMES = {
 _MARKS = dict(zip(RULES, "osD^v"))
 _PHASES = (
     "The regimes in the plane of log(n) / d and bandwidth for a Gaussian with the data's covariance, and where the estimate "
-    "stands. The bandwidth of least divergence lies below condensation."
+    "stands."
 )
 
 
@@ -191,14 +206,14 @@ def _bandwidth_caption(data: Sample) -> str:
 def _draw_bandwidths(estimator: KDERegimes, data: Sample, rules: pd.DataFrame) -> Figure:
     """Log-density and participation against the bandwidth."""
     figure, axes = new_figure(1, 2, width=10)
-    local = float(np.nanmedian(estimator.regime(data.fresh).condensation))
-    grid = np.geomspace(0.55 * rules["bandwidth"].min(), 1.8 * max(local, rules["bandwidth"].max()), N_CURVE)
-    dim = estimator.n_features_in_
-    values = np.array([_log_density(estimator, data, h).mean() / dim for h in grid.tolist()])
-    regimes = [estimator.regime(data.fresh, bandwidth=h) for h in grid.tolist()]
-    shares = [np.nanmean(r.participation) if np.isfinite(r.participation).any() else np.nan for r in regimes]
+    local = _median(estimator.regime(data.fresh).condensation)
+    grid = np.geomspace(0.55 * rules["bandwidth"].min(), 1.8 * np.nanmax([local, rules["bandwidth"].max()]), N_CURVE)
+    curves = [_at(estimator, data, h) for h in grid.tolist()]
+    values = np.array([mean for mean, _ in curves])
+    shares = [np.nanmean(share) if np.isfinite(share).any() else np.nan for _, share in curves]
     for ax in axes[0]:
-        ax.axvspan(grid[0], local, color="0.92", label="condensed", zorder=0)
+        if math.isfinite(local):
+            ax.axvspan(grid[0], local, color="0.92", label="condensed", zorder=0)
         ax.set_xscale("log")
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.xaxis.set_major_formatter("{x:g}")
@@ -220,7 +235,7 @@ def _draw_bandwidths(estimator: KDERegimes, data: Sample, rules: pd.DataFrame) -
     axes[0, 0].set_ylabel("mean log-density / d (nats)")
     axes[0, 0].legend(fontsize="small")
     axes[0, 1].plot(grid, shares, color="black", label="mean over the rows")
-    if estimator.kernel == "gaussian":
+    if estimator.kernel == "gaussian" and math.isfinite(local):
         axes[0, 1].plot(
             grid, condensed_participation((grid / local) ** 2), "--", color=COLORS[1], label="1 - (h / h_G)²"
         )

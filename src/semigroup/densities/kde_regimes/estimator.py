@@ -17,6 +17,7 @@ from torch import Tensor
 
 from semigroup.base import (
     Estimator,
+    all_or_nothing,
     check_array,
     check_choice,
     check_integer,
@@ -167,6 +168,7 @@ class KDERegimes(Estimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
+    @all_or_nothing
     def fit(self, X: Any, y: Any = None) -> KDERegimes:
         """Keep the points, and choose the bandwidth.
 
@@ -206,8 +208,39 @@ class KDERegimes(Estimator):
         self._tiles = PointTiles.of(points)
         for name in {"cv_bandwidths_", "cv_scores_"} & set(vars(self)):  # of an earlier fit
             delattr(self, name)
-        self.bandwidth_ = self._choose_bandwidth()
+        if self.bandwidth == "cv":
+            self.cv_bandwidths_, self.cv_scores_ = self._cross_validate()
+            self.bandwidth_ = float(self.cv_bandwidths_[self.cv_scores_.argmax()])
+        else:
+            self.bandwidth_ = self.rule(self.bandwidth) if isinstance(self.bandwidth, str) else float(self.bandwidth)
         return self
+
+    def rule(self, name: str) -> float:
+        """The bandwidth that a rule gives for the points, whichever was fitted with.
+
+        Parameters
+        ----------
+        name : {"nn", "kl", "cv", "scott", "silverman"}
+            As `bandwidth` of the constructor.
+
+        Examples
+        --------
+        >>> model = KDERegimes(bandwidth=1.0).fit(np.random.default_rng(0).normal(size=(500, 20)))
+        >>> model.rule("nn") == KDERegimes(bandwidth="nn").fit(model.points_).bandwidth_
+        True
+        """
+        check_is_fitted(self, "points_")
+        self._check_rule(name, "name")
+        n, dim = self.points_.shape
+        if name == "cv":
+            bandwidths, scores = self._cross_validate()
+            return float(bandwidths[scores.argmax()])
+        if name == "kl":
+            return kl_bandwidth(self.alpha_, self.spectrum_, kernel=self.kernel, dim=dim, correction=self.correction)
+        if name == "nn":
+            return nearest_bandwidth(float((self._nearest_of_probes() ** 2).mean()), as_kernel(self.kernel), dim)
+        deviation = float(self.points_.std(axis=0).mean())
+        return deviation * (scott_bandwidth if name == "scott" else silverman_bandwidth)(n, dim)
 
     def _seed(self, use: int, random_state: int | None = None) -> int:
         """A seed for each use, so that what is drawn owes nothing to the choice of the probes."""
@@ -215,47 +248,39 @@ class KDERegimes(Estimator):
         return int(np.random.SeedSequence([base, use]).generate_state(1, np.uint64)[0] >> 1)
 
     def _check_parameters(self) -> None:
-        kernel = as_kernel(check_choice(self.kernel, "kernel", tuple(KERNELS)))
+        check_choice(self.kernel, "kernel", tuple(KERNELS))
         if isinstance(self.bandwidth, str):
-            check_choice(self.bandwidth, "bandwidth", RULES)
-            if math.isfinite(kernel.support) and self.bandwidth in ("kl", "nn"):
-                raise ValueError(
-                    f"bandwidth must not be '{self.bandwidth}' for kernel='{self.kernel}': it ends where the typical "
-                    "nearest point is, so that half of all queries would have density 0"
-                )
+            self._check_rule(self.bandwidth, "bandwidth")
         else:
             check_number(self.bandwidth, "bandwidth", above=0)
         check_choice(self.correction, "correction", CORRECTIONS)
         check_integer(self.n_neighbors, "n_neighbors", minimum=1)
         check_integer(self.n_probes, "n_probes", minimum=1)
         check_integer(self.n_bandwidths, "n_bandwidths", minimum=2)
-        if self.n_jobs is not None:
-            check_integer(self.n_jobs, "n_jobs")
+        if self.n_jobs is not None and check_integer(self.n_jobs, "n_jobs") == 0:
+            raise ValueError("n_jobs must not be 0")
 
-    def _choose_bandwidth(self) -> float:
-        n, dim = self.points_.shape
-        if not isinstance(self.bandwidth, str):
-            return float(self.bandwidth)
+    def _check_rule(self, rule: str, name: str) -> None:
+        check_choice(rule, name, RULES)
+        if math.isfinite(as_kernel(self.kernel).support) and rule in ("kl", "nn"):
+            raise ValueError(
+                f"{name} must not be '{rule}' for kernel='{self.kernel}': it ends where the typical nearest point is, so that "
+                "half of all queries would have density 0"
+            )
+
+    def _nearest_of_probes(self) -> Float[np.ndarray, " n"]:
+        return self._nearest(self.points_[self.probes_], 1, own=True)[:, 0]
+
+    def _cross_validate(self) -> tuple[Float[np.ndarray, " h"], Float[np.ndarray, " h"]]:
+        """A grid of bandwidths and the mean leave-one-out log-densities of the probes."""
+        kernel, nearest, dim = as_kernel(self.kernel), self._nearest_of_probes(), self.points_.shape[1]
         deviation = float(self.points_.std(axis=0).mean())
-        if self.bandwidth == "scott":
-            return deviation * scott_bandwidth(n, dim)
-        if self.bandwidth == "silverman":
-            return deviation * silverman_bandwidth(n, dim)
-        kernel = as_kernel(self.kernel)
-        if self.bandwidth == "kl":
-            return kl_bandwidth(self.alpha_, self.spectrum_, kernel=kernel, dim=dim, correction=self.correction)
-        nearest = self._nearest(self.points_[self.probes_], 1, own=True)[:, 0]
         middle = nearest_bandwidth(float((nearest**2).mean()), as_kernel("gaussian"), dim)
-        if self.bandwidth == "nn":
-            return nearest_bandwidth(float((nearest**2).mean()), kernel, dim)
         # From where single points decide, or where no probe is left alone, to bandwidths wider than the data.
         unit = {"gaussian": 1.0, "exponential": 1 / math.sqrt(dim)}.get(self.kernel, math.sqrt(dim))
         low = 0.3 * middle * unit if math.isinf(kernel.support) else 1.001 * float(nearest.max())
-        self.cv_bandwidths_ = np.geomspace(low, max(3 * deviation * unit, 3 * low), self.n_bandwidths)
-        self.cv_scores_ = np.array(
-            [self.leave_one_out(self.probes_, bandwidth=h).mean() for h in self.cv_bandwidths_.tolist()]
-        )
-        return float(self.cv_bandwidths_[self.cv_scores_.argmax()])
+        grid = np.geomspace(low, max(3 * deviation * unit, 3 * low), self.n_bandwidths)
+        return grid, np.array([self.leave_one_out(self.probes_, bandwidth=h).mean() for h in grid.tolist()])
 
     # --- the density ---
 
@@ -394,7 +419,12 @@ class KDERegimes(Estimator):
         )
 
     def _nearest(self, queries: np.ndarray, k: int, *, own: bool) -> np.ndarray:
-        distances, n_zero = nearest_distances(queries, self.points_, k, n_jobs=self.n_jobs)
+        try:
+            distances, n_zero = nearest_distances(queries, self.points_, k, n_jobs=self.n_jobs)
+        except ValueError as error:
+            raise ValueError(
+                f"n_neighbors must be below the number of points that differ from each query, got {self.n_neighbors}"
+            ) from error
         expected = len(queries) if own else 0
         if n_zero > expected:
             warnings.warn(

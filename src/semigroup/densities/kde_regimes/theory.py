@@ -146,14 +146,20 @@ def cost(law: Law, a: Any) -> Any:
 
 def as_law(spectrum: Any) -> Law:
     """A law as it is, or the Gaussian one of an array of eigenvalues or of a single one."""
-    if isinstance(spectrum, Law):
+    if isinstance(spectrum, Law) and not isinstance(spectrum, GaussianLaw):
         return spectrum
-    values = np.atleast_1d(check_array(spectrum, "spectrum", ndim=(0, 1)))
+    given = spectrum.spectrum if isinstance(spectrum, GaussianLaw) else spectrum
+    values = np.atleast_1d(check_array(given, "spectrum", ndim=(0, 1)))
     if (values < 0).any():
         raise ValueError(f"spectrum must hold eigenvalues >= 0, got {values.min():g}")
     if not values.any():
         raise ValueError("spectrum must have an eigenvalue > 0: all points coincide")
-    return GaussianLaw(values)
+    if not isinstance(spectrum, GaussianLaw) or spectrum.squares is None:
+        return GaussianLaw(values)
+    squares = check_array(spectrum.squares, "squares", ndim=1)
+    if squares.shape != values.shape or (squares < 0).any():
+        raise ValueError(f"squares must hold one number >= 0 an eigenvalue, {len(values)}, got shape {squares.shape}")
+    return GaussianLaw(values, squares)
 
 
 # --- thresholds ----------------------------------------------------------------------------------------------------
