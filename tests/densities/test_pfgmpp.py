@@ -1,8 +1,10 @@
 """PFGM++: the kernel, exact denoisers, losses, samplers, learning, bad input, storage."""
 
+import copy
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.special import polygamma, psi
@@ -17,6 +19,7 @@ from semigroup.densities.pfgmpp import (
     Churn,
     FieldDenoiser,
     PointSetDenoiser,
+    assess,
     beta_noise,
     field_range,
     field_target,
@@ -31,7 +34,7 @@ from semigroup.densities.pfgmpp import (
 )
 from semigroup.densities.pfgmpp.losses import loss_weight, tail_weight
 from semigroup.jobs import Context
-from semigroup.jobs.pfgmpp import perform, read
+from semigroup.jobs.pfgmpp import Samples, perform, read
 from semigroup.nn.unet import ImageUNet
 from semigroup.report.figures import save_png
 from semigroup.schedules import VP, Preconditioning, karras_sigmas
@@ -491,6 +494,39 @@ def test_one_seed_gives_one_model_and_other_seeds_others(labelled):
     assert np.abs(one - other).max() > 1e-3
 
 
+def test_fit_that_is_stopped_leaves_the_estimator_as_it_was(labelled, monkeypatch):
+    X, y = labelled
+    model = PFGMpp(**SHORT).fit(X, y)
+    before = model.sample(3, "left")
+
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(estimator_module, "train", stop)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(np.ones((9, 4)) * np.arange(9)[:, None])
+    np.testing.assert_array_equal(model.sample(3, "left"), before)
+
+
+def test_words_of_a_table_are_labels(labelled):
+    X, y = labelled
+    model = PFGMpp(**SHORT).fit(X, pd.Series(y))
+    assert model.classes_.tolist() == ["left", "right"]
+    np.testing.assert_array_equal(
+        model.sample(2, pd.Series(["left", "right"])), model.sample(2, np.array(["left", "right"], dtype=object))
+    )
+
+
+@pytest.mark.parametrize("unet", [False, True])
+def test_denoised_rows_do_not_depend_on_how_many_go_through_the_network_together(unet, labelled, monkeypatch):
+    X = digits()[0][:20, None] if unet else labelled[0][:20]
+    model = PFGMpp(**SHORT, width=8, multipliers=(1,), batch_size=8).fit(X)
+    sigma = np.linspace(0.1, 2, 20)
+    whole = model.denoise(X, sigma)
+    monkeypatch.setattr("semigroup.nn.batches.PIECE_NUMBERS", 7 * X[0].size)
+    np.testing.assert_allclose(model.denoise(X, sigma), whole, atol=1e-5)
+
+
 def test_results_come_in_kind(conditional, labelled):
     x = torch.from_numpy(labelled[0][:4]).float()
     clean = conditional.denoise(x, 0.2, ["left"] * 4)
@@ -542,6 +578,51 @@ def test_sweep_fits_every_dimension_with_the_other_parameters_kept(labelled):
     assert all(np.isfinite([q.frechet, q.energy]).all() for q in found)
 
 
+def test_held_out_labels_are_spread_over_the_samples(conditional, labelled):
+    X, y = labelled
+    asked = []
+
+    def seen(n, labels=None, **options):
+        asked.append(labels)
+        return X[:n]
+
+    conditional = copy.copy(conditional)
+    conditional.sample = seen
+    assess(conditional, X, labels=y, n_samples=10)
+    assert asked[0].tolist() == ["left"] * 5 + ["right"] * 5
+
+
+def test_assessment_refuses_what_it_cannot_compare(conditional, labelled):
+    X, y = labelled
+    for options, words in (
+        ({"labels": None}, "labels must be given"),
+        ({"labels": y[:-1]}, "labels must hold 300"),
+        ({"labels": np.where(y == "left", "up", y)}, "labels must be among"),
+        ({"held_out": X[:, :1]}, r"held_out must hold at least 2 samples of shape \(2,\)"),
+        ({"held_out": X[:1], "labels": y[:1]}, "held_out must hold at least 2"),
+        ({"n_samples": 1}, "n_samples must be >= 2"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            assess(conditional, **{"held_out": X, "labels": y, **options})
+    assert np.isfinite(assess(conditional, torch.from_numpy(X), labels=y, n_samples=20).frechet)
+
+
+def test_sweep_refuses_before_it_trains(labelled, monkeypatch):
+    X, y = labelled
+    monkeypatch.setattr(PFGMpp, "fit", lambda *a, **k: pytest.fail("trained"))
+    given = {"X": X, "held_out": X, "y": y, "labels": y}
+    for options, words in (
+        ({"labels": None}, "labels must be given"),
+        ({"y": None}, "labels must be left out"),
+        ({"dimensions": (4.0, 0.0)}, "D must be > 0"),
+        ({"disturbances": (-1.0,)}, "disturbances must be >= 0"),
+        ({"held_out": X[:, :1]}, "held_out must hold"),
+        ({"n_samples": 1}, "n_samples must be >= 2"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            sweep_dimensions(PFGMpp(**SHORT), **{**given, **options})
+
+
 # --- bad input ---
 
 
@@ -559,6 +640,7 @@ def test_sweep_fits_every_dimension_with_the_other_parameters_kept(labelled):
         ("loss", "l2", "loss must be one of"),
         ("network", "unet", "network must be 'mlp' or 'auto' for vectors"),
         ("hidden", (), "hidden must hold"),
+        ("hidden", 64, "hidden must be a sequence"),
         ("width", 12, "width must be divisible by 8"),
         ("log_sigma_std", 0.0, "log_sigma_std must be > 0"),
         ("ema_decay", 1.0, "ema_decay must be"),
@@ -587,6 +669,10 @@ def test_field_regression_of_infinitely_many_dimensions_is_refused():
         (np.zeros((5, 8, 8)), "channel axis"),
         (np.zeros((5, 1, 8, 6)), "square images"),
         (np.zeros(5), "X must have 2 or 4 axes"),
+        (
+            np.random.default_rng(0).random((5, 1, 10, 10)),
+            "X must hold images whose size is a multiple of 4 .* multipliers",
+        ),
     ],
 )
 def test_data_it_cannot_learn_from_are_refused(X, words):
@@ -600,6 +686,12 @@ def test_bad_labels_are_refused(conditional, labelled):
         PFGMpp(**SHORT).fit(X, y[:-1])
     with pytest.raises(ValueError, match="y must hold labels"):
         PFGMpp(**SHORT).fit(X, np.full(300, np.nan))
+    with pytest.raises(ValueError, match="y must hold labels, whole numbers or words, got fractions"):
+        PFGMpp(**SHORT).fit(X, np.linspace(0, 1, 300))
+    with pytest.raises(ValueError, match="y must hold labels"):
+        PFGMpp(**SHORT).fit(X, np.array([{}] * 300))
+    with pytest.raises(ValueError, match=r"labels must be among \['left', 'right'\], got \[1\]"):
+        conditional.sample(2, 1)
     with pytest.raises(ValueError, match="labels must be given"):
         conditional.sample(3)
     with pytest.raises(ValueError, match=r"labels must be among \['left', 'right'\], got \['up'\]"):
@@ -615,6 +707,7 @@ def test_bad_requests_of_samples_are_refused(conditional):
         ({"disturbance": -0.1}, "disturbance must be >= 0"),
         ({"bits": 1}, "bits must be >= 2"),
         ({"n_levels": 1}, "n_levels must be >= 2"),
+        ({"schedule": VP(), "churn": Churn(1.0)}, "churn must be left out"),
     ):
         with pytest.raises(ValueError, match=words):
             conditional.sample(3, "left", **options)
@@ -665,7 +758,9 @@ def test_bad_point_sets_are_refused(atoms):
 def test_saved_model_gives_the_same_samples_after_loading(loss, labelled, tmp_path):
     X, y = labelled
     model = PFGMpp(**SHORT, D=12.5, loss=loss).fit(X, y)
+    state = torch.get_rng_state()
     loaded = PFGMpp.from_pretrained(model.save_pretrained(tmp_path / "model"))
+    assert torch.equal(torch.get_rng_state(), state)
     np.testing.assert_array_equal(loaded.sample(7, "right"), model.sample(7, "right"))
     assert loaded.classes_.tolist() == ["left", "right"] and loaded.D == 12.5
 
@@ -695,6 +790,35 @@ def test_job_reads_tables_with_labels_and_arrays_of_images(tmp_path):
     assert read([tmp_path / "plain.npy"]).labels is None
 
 
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".tsv.gz", ".parquet"])
+def test_job_takes_a_column_for_labels_only_if_it_can_be(ending, tmp_path):
+    rng = np.random.default_rng(27)
+    numbers, whole = rng.standard_normal((20, 2)), np.arange(20) % 4
+    columns = {
+        "x,y": ({"x": numbers[:, 0], "y": numbers[:, 1]}, 2, None),
+        "x,y whole": ({"X": numbers[:, 0], "Y": whole}, 2, None),
+        "a,y": ({"a": numbers[:, 0], "y": numbers[:, 1]}, 2, None),
+        "a,y whole": ({"a": numbers[:, 0], "y": whole}, 1, whole.tolist()),
+        "a,y whole decimals": ({"a": numbers[:, 0], "y": whole + 0.0}, 1, whole.tolist()),
+        "x,y,label": ({"x": numbers[:, 0], "y": numbers[:, 1], "label": whole}, 2, whole.tolist()),
+        "words": (
+            {"a": numbers[:, 0], "class": np.where(whole > 1, "up", "down")},
+            1,
+            ["down", "down", "up", "up"] * 5,
+        ),
+    }
+    path = tmp_path / f"points{ending}"
+    for name, (content, n_features, labels) in columns.items():
+        table = pd.DataFrame(content)
+        if ending == ".parquet":
+            table.to_parquet(path)
+        else:
+            table.to_csv(path, index=False, sep="\t" if "tsv" in ending else ",")
+        data = read([path])
+        assert data.samples.shape == (20, n_features), name
+        assert (None if data.labels is None else data.labels.tolist()) == labels, name
+
+
 def test_job_refuses_what_it_cannot_learn_from_by_name(tmp_path):
     rng = np.random.default_rng(25)
     arrays = {
@@ -703,6 +827,7 @@ def test_job_refuses_what_it_cannot_learn_from_by_name(tmp_path):
         "odd": ({"X": rng.random((12, 3)), "labels": np.arange(11)}, "holds 11 labels for 12 samples"),
         "two": ({"a": rng.random((12, 3)), "b": rng.random((12, 3))}, "samples are the array"),
         "flat": ({"X": np.ones((12, 3))}, "all samples are equal"),
+        "target": ({"X": rng.random((12, 3)), "y": rng.random(12)}, "labels 'y' must be whole numbers or words"),
     }
     for name, (content, words) in arrays.items():
         np.savez(tmp_path / f"{name}.npz", **content)
@@ -712,12 +837,23 @@ def test_job_refuses_what_it_cannot_learn_from_by_name(tmp_path):
         read([tmp_path / "grey.npz", tmp_path / "few.npz"])
 
 
+def test_job_refuses_labels_of_which_none_is_left_to_compare(monkeypatch):
+    monkeypatch.setattr(PFGMpp, "fit", lambda *a, **k: pytest.fail("trained"))
+    samples = np.random.default_rng(28).random((20, 3))
+    with pytest.raises(ValueError, match="labels that occur more often"):
+        perform(PFGMpp(**SHORT), Samples(samples, np.arange(20), "each its own"), Context())
+
+
 @pytest.mark.parametrize("shape", [(1,), (3,), (3, 4, 4)])
 def test_job_draws_vectors_and_images_of_any_size(shape, tmp_path):
     np.save(tmp_path / "x.npy", np.random.default_rng(26).random((60, *shape)))
     outcome = perform(PFGMpp(**SHORT, network="mlp"), read([tmp_path / "x.npy"]), Context())
     assert outcome.arrays["samples"].shape[1:] == shape
+    assert len(outcome.arrays["samples"]) == 48  # as many as it learns from
     assert np.isfinite(list(outcome.metrics.values())).all()
+    robustness = outcome.tables["robustness"]
+    assert robustness["disturbance"].tolist() == [0.0, 0.1, 0.2, 0.3, 0, 0, 0, 0]
+    assert robustness["frechet"][0] == outcome.metrics["frechet_distance_samples"]
     for picture in outcome.pictures.values():
         save_png(picture.figure, tmp_path / "picture.png")
         assert (tmp_path / "picture.png").stat().st_size > 5_000

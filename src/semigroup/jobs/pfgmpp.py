@@ -18,7 +18,8 @@ from semigroup.base import numpy_generator
 from semigroup.data.files import read_arrays, read_table
 from semigroup.data.images import digits
 from semigroup.densities import PFGMpp, energy_distance, frechet_distance
-from semigroup.densities.pfgmpp import assess
+from semigroup.densities.pfgmpp import Quality, assess
+from semigroup.densities.pfgmpp.estimator import spread_labels
 from semigroup.jobs import Context, Outcome, Picture
 from semigroup.report.figures import COLORS, new_figure
 
@@ -29,7 +30,7 @@ DATA = ("X", "images", "points", "samples", "data")
 N_DRAWN = 1000
 # Distances are taken along so many principal axes: covariances of more are not known from a thousand samples.
 N_AXES = 64
-DISTURBANCES = (0.0, 0.1, 0.2, 0.3)
+DISTURBANCES = (0.1, 0.2, 0.3)
 BITS = (8, 6, 5, 4)
 
 
@@ -46,8 +47,9 @@ def read(files: Sequence[Path]) -> Samples:
     """Vectors or images from one file, with labels where it has them.
 
     In an npz or HDF5 file the samples are called X, images, points, samples or data, or are the only array; labels are called
-    label, labels, y, class or target. In a table such a column holds the labels, the other numeric columns the vectors. Images
-    are (n, channel, size, size). Without files: the digits of scikit-learn, 8 x 8 pixels.
+    label, labels, y, class or target. In a table such a column holds the labels if it has words or whole numbers and is no y
+    beside an x; the other numeric columns hold the vectors. Images are (n, channel, size, size). Without files: the digits of
+    scikit-learn, 8 x 8 pixels.
     """
     if not files:
         images, numbers = digits()
@@ -71,9 +73,14 @@ def read(files: Sequence[Path]) -> Samples:
 
 def _open(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """Samples and labels of a file."""
-    if path.suffix.lower() in (".csv", ".tsv", ".txt", ".parquet"):
+    if path.name.lower().removesuffix(".gz").endswith((".csv", ".tsv", ".txt", ".parquet")):
         table = read_table(path)
-        named = next((name for name in table.columns if str(name).lower() in LABELS), None)
+        plane = "x" in {str(name).lower() for name in table.columns}
+        allowed = [name for name in LABELS if not (name == "y" and plane)]
+        named = next(
+            (name for name in table.columns if str(name).lower() in allowed and _are_labels(table[name].to_numpy())),
+            None,
+        )
         numbers = table.drop(columns=[] if named is None else [named]).select_dtypes("number")
         if numbers.shape[1] == 0:
             raise ValueError(f"{path}: no numeric column in the table")
@@ -83,6 +90,8 @@ def _open(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     arrays = read_arrays(path)
     label_name = next((name for name in LABELS if name in arrays), None) if len(arrays) > 1 else None
     labels = None if label_name is None else arrays.pop(label_name)
+    if labels is not None and not _are_labels(labels):
+        raise ValueError(f"{path}: the labels '{label_name}' must be whole numbers or words, got {labels.dtype}")
     name = next((name for name in DATA if name in arrays), None)
     if name is None and len(arrays) == 1:
         name = next(iter(arrays))
@@ -93,10 +102,16 @@ def _open(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     return arrays[name], labels
 
 
+def _are_labels(values: np.ndarray) -> bool:
+    """Words or whole numbers."""
+    if values.dtype.kind == "f":
+        return bool((np.isfinite(values) & (values == np.round(values))).all())
+    return values.dtype.kind in "OUbiu"
+
+
 def perform(estimator: PFGMpp, data: Samples, context: Context) -> Outcome:
     """Fit all but a fifth of the samples, draw new ones, and compare them with that fifth, undisturbed and disturbed."""
-    rng = numpy_generator(estimator.random_state)
-    order = rng.permutation(len(data.samples))
+    order = numpy_generator(estimator._seed(4)).permutation(len(data.samples))
     n_held = max(2, len(order) // 5)
     held, kept = order[:n_held], order[n_held:]
     learnt, labels = None, None
@@ -104,6 +119,10 @@ def perform(estimator: PFGMpp, data: Samples, context: Context) -> Outcome:
         # A label that only held-out samples have cannot be learnt.
         held = held[np.isin(data.labels[held], data.labels[kept])]
         learnt, labels = data.labels[kept], data.labels[held]
+    if len(held) < 2:
+        raise ValueError(
+            "data must hold labels that occur more often: fewer than 2 of the samples held out have one to learn"
+        )
     training, truth = data.samples[kept], data.samples[held]
     began = time.perf_counter()
     estimator.fit(
@@ -115,8 +134,9 @@ def perform(estimator: PFGMpp, data: Samples, context: Context) -> Outcome:
     )
     fit_seconds = time.perf_counter() - began
 
-    n = min(N_DRAWN, 10 * len(truth))
-    wanted = None if labels is None else np.resize(labels, n)
+    # As many as there are of the training data, since the distance between two samples depends on their sizes.
+    n = min(N_DRAWN, 10 * len(truth), len(training))
+    wanted = None if labels is None else spread_labels(labels, n)
     began = time.perf_counter()
     samples = estimator.sample(n, wanted, progress=context.progress)
     seconds = time.perf_counter() - began
@@ -130,7 +150,9 @@ def perform(estimator: PFGMpp, data: Samples, context: Context) -> Outcome:
     drawn = features(samples)
     nearest = [np.median(cdist(rows, features(training)).min(1)) for rows in (drawn, seen)]
     judge = partial(assess, estimator, truth, labels=labels, n_samples=n, features=features)
-    rows = [judge(disturbance=size) for size in DISTURBANCES] + [judge(bits=bits) for bits in BITS]
+    distances = frechet_distance(seen, drawn), energy_distance(seen, drawn)
+    rows = [Quality(estimator.D, 0.0, None, estimator.n_levels, *distances)]
+    rows += [judge(disturbance=size) for size in DISTURBANCES] + [judge(bits=bits) for bits in BITS]
     table = pd.DataFrame([vars(row) for row in rows])
     metrics = {
         "n_training": float(len(training)),
@@ -138,9 +160,9 @@ def perform(estimator: PFGMpp, data: Samples, context: Context) -> Outcome:
         "fit_seconds": fit_seconds,
         "sampling_seconds_per_thousand": 1000 * seconds / n,
         "n_evaluations_per_sample": 2.0 * estimator.n_levels - 1,
-        "energy_distance_samples": energy_distance(seen, drawn),
+        "energy_distance_samples": distances[1],
         "energy_distance_training_data": energy_distance(seen, real),
-        "frechet_distance_samples": frechet_distance(seen, drawn),
+        "frechet_distance_samples": distances[0],
         "frechet_distance_training_data": frechet_distance(seen, real),
         "median_distance_to_training_data_samples": float(nearest[0]),
         "median_distance_to_training_data_held_out": float(nearest[1]),

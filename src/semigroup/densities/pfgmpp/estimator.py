@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from semigroup.base import (
     Estimator,
+    all_or_nothing,
     check_array,
     check_choice,
     check_integer,
@@ -41,14 +42,15 @@ from semigroup.densities.pfgmpp.losses import (
 )
 from semigroup.densities.pfgmpp.noise import check_dimension, student_noise
 from semigroup.densities.pfgmpp.sampling import Churn, quantize_weights, sample_heun, sample_scaled
+from semigroup.nn.batches import rows_together
 from semigroup.nn.mlp import MLP
 from semigroup.nn.unet import ImageUNet
 from semigroup.schedules import Preconditioning, Schedule, karras_sigmas
-from semigroup.training import EpochSampler, seeded, train
+from semigroup.training import EpochSampler, seeded, state_for_all, train
 
 __all__ = ["PFGMpp", "Quality", "assess", "sweep_dimensions"]
 
-# Rows that are sampled together, and images on a processor, whose caches hold a U-Net's states of no more.
+# Rows that are sampled together, if they are small, and images on a processor, whose caches hold a U-Net's states of no more.
 PIECE, IMAGE_PIECE = 1024, 128
 # log(sigma) / 4 lies within [-2, 1.5]: at this scale the fastest sinusoid turns some nine times over it.
 TIME_SCALE = 16.0
@@ -195,6 +197,7 @@ class PFGMpp(Estimator):
         self.device = device
         self.random_state = random_state
 
+    @all_or_nothing
     def fit(
         self,
         X: Any,
@@ -211,7 +214,7 @@ class PFGMpp(Estimator):
         X : array-like or Tensor, shape (n, n_features) or (n, channel, size, size)
             Vectors, or square images.
         y : array-like, shape (n,), optional
-            Labels, of any kind that sorts; with them the model is conditional.
+            Labels, whole numbers or words; with them the model is conditional.
         progress : bool
             Show a progress bar.
         checkpoint_dir : path, optional
@@ -226,13 +229,16 @@ class PFGMpp(Estimator):
         Raises
         ------
         ValueError, TypeError
-            If an argument is out of its range, the data are constant, NaN or infinite, images have no channel axis, or the
-            number of labels is not that of samples; the message names the argument.
+            If an argument is out of its range, the data are constant, NaN or infinite, images have no channel axis or a size
+            that the U-Net cannot halve, the labels are fractions, their number is not that of samples, or training without
+            `random_state` is to be resumed; the message names the argument.
         TrainingDiverged
             If the loss becomes NaN or infinite.
         """
         self._check_parameters()
         samples = self._check_samples(X)
+        self._check_size(samples)
+        state = state_for_all(self.random_state, resume=resume, device=self.device)
         self.shape_ = list(samples.shape[1:])
         rows = samples.reshape(len(samples), -1)
         self.n_features_in_ = rows.shape[1]
@@ -245,15 +251,15 @@ class PFGMpp(Estimator):
             raise ValueError("X must vary: all samples are equal, and there is nothing to scale them by")
         self.scale_ = deviation / self.sigma_data
 
-        with seeded(self._seed(0)):
+        with seeded(self._seed(0, state)):
             denoiser = self._build()
         data = torch.from_numpy(((rows - self.shift_) / self.scale_).astype(np.float32))
         result = train(
             denoiser,
-            self._batch_loss(data, code),
+            self._batch_loss(data, code, self._seed(2, state)),
             n_steps=self.n_steps,
             optimizer=torch.optim.Adam(denoiser.parameters(), lr=self.learning_rate, fused=True),
-            seed=self._seed(1),
+            seed=self._seed(1, state),
             ema_decay=lambda k: min(self.ema_decay, (1 + k) / (10 + k)),
             max_grad_norm=self.max_grad_norm,
             checkpoint_dir=checkpoint_dir,
@@ -268,11 +274,11 @@ class PFGMpp(Estimator):
         return self
 
     def _batch_loss(
-        self, data: Float[Tensor, "row n_features"], code: Int[Tensor, " row"] | None
+        self, data: Float[Tensor, "row n_features"], code: Int[Tensor, " row"] | None, seed: int
     ) -> Callable[[nn.Module, int, torch.Generator], Tensor]:
         """The loss of one step of training."""
         # Seeded apart: the training loop draws a step's noise from the numbers that would order the epoch of that index.
-        batches = EpochSampler(len(data), min(self.batch_size, len(data)), self._seed(2))
+        batches = EpochSampler(len(data), min(self.batch_size, len(data)), seed)
         levels = {"log_sigma_mean": self.log_sigma_mean, "log_sigma_std": self.log_sigma_std}
         scalings = Preconditioning(self.sigma_data)
 
@@ -335,7 +341,8 @@ class PFGMpp(Estimator):
         churn : Churn, optional
             Sample stochastically.
         schedule : Schedule, optional
-            Follow the lines in the variables of this diffusion (see `sample_scaled`), in place of EDM's grid.
+            Follow the lines in the variables of this diffusion (see `sample_scaled`), in place of EDM's grid; not with
+            `churn`.
         random_state : int, optional
             Seed of this call; by default the estimator's. One seed gives the same Gaussian numbers of the prior for
             every D.
@@ -360,12 +367,14 @@ class PFGMpp(Estimator):
         n = check_integer(n, "n", minimum=1)
         levels = check_integer(self.n_levels if n_levels is None else n_levels, "n_levels", minimum=2)
         check_number(disturbance, "disturbance", minimum=0)
+        if churn is not None and schedule is not None:
+            raise ValueError("churn must be left out where schedule is given: it belongs to EDM's grid")
         code = self._encode(labels, n)
         device = next(self.denoiser_.parameters()).device
         code = None if code is None else code.to(device)
         network = self.denoiser_ if bits is None else self._quantized(bits)
         seeds = numpy_generator(self._seed(3, random_state))
-        piece = IMAGE_PIECE if isinstance(network.network, ImageRows) and device.type == "cpu" else PIECE
+        piece = self._piece(network)
         sigmas = karras_sigmas(levels, *self._sigmas(), rho=self.rho)
 
         def draw(start: int) -> Tensor:
@@ -418,14 +427,22 @@ class PFGMpp(Estimator):
         device = next(self.denoiser_.parameters()).device
         code = self._encode(labels, len(samples))
         rows = (samples.reshape(len(samples), -1) - self.shift_) / self.scale_
+        sigmas = np.broadcast_to(levels / self.scale_, len(rows))
+        piece, clean = self._piece(self.denoiser_), []
         with torch.inference_mode():
-            clean = self.denoiser_(
-                torch.from_numpy(rows).float().to(device),
-                torch.as_tensor(levels / self.scale_).float().expand(len(rows)).to(device),
-                None if code is None else code.to(device),
-            )
-        found = torch.from_numpy(self.shift_ + self.scale_ * clean.double().cpu().numpy())
+            for start in range(0, len(rows), piece):
+                part = slice(start, start + piece)
+                x_part, sigma_part = (torch.tensor(values[part]).float().to(device) for values in (rows, sigmas))
+                label = None if code is None else code[part].to(device)
+                clean.append(self.denoiser_(x_part, sigma_part, label).double().cpu())
+        found = torch.from_numpy(self.shift_ + self.scale_ * torch.cat(clean).numpy())
         return in_kind(found.reshape(samples.shape), x)
+
+    def _piece(self, network: nn.Module) -> int:
+        """How many rows go through the network together."""
+        on_processor = next(network.parameters()).device.type == "cpu"
+        most = IMAGE_PIECE if isinstance(network.network, ImageRows) and on_processor else PIECE
+        return rows_together(torch.empty(1, *self.shape_), most)
 
     def _sigmas(self) -> tuple[float, float]:
         """Least and largest noise level."""
@@ -478,6 +495,8 @@ class PFGMpp(Estimator):
             )
         check_choice(self.network, "network", ("auto", "mlp", "unet"))
         for name in ("hidden", "multipliers"):
+            if not isinstance(getattr(self, name), Sequence | np.ndarray):
+                raise TypeError(f"{name} must be a sequence of whole numbers, got {getattr(self, name)!r}")
             if not len(getattr(self, name)):
                 raise ValueError(f"{name} must hold at least one number")
             for value in getattr(self, name):
@@ -516,6 +535,17 @@ class PFGMpp(Estimator):
             raise ValueError("network must be 'mlp' or 'auto' for vectors, got 'unet'")
         return samples
 
+    def _check_size(self, samples: np.ndarray) -> None:
+        """Whether the U-Net, if there is one, can halve the images as often as it has levels."""
+        if samples.ndim == 2 or self.network == "mlp":
+            return
+        divisor, size = 2 ** (len(self.multipliers) - 1), samples.shape[2]
+        if size % divisor or size < 2 * divisor:
+            raise ValueError(
+                f"X must hold images whose size is a multiple of {divisor} and at least {2 * divisor}, got {size}, for the "
+                f"{len(self.multipliers)} levels of multipliers={tuple(self.multipliers)}; take fewer, or network='mlp'"
+            )
+
     def _learn_labels(self, y: Any, n: int) -> Int[Tensor, " n"] | None:
         self.classes_ = None
         if y is None:
@@ -537,7 +567,9 @@ class PFGMpp(Estimator):
         wanted = _as_labels(labels, "labels")
         if wanted.shape not in ((), (n,)):
             raise ValueError(f"labels must be one label, or {n}, got shape {wanted.shape}")
-        unknown = np.setdiff1d(wanted, self.classes_)
+        unknown = np.unique(wanted)
+        if (wanted.dtype.kind == "U") == (self.classes_.dtype.kind == "U"):
+            unknown = np.setdiff1d(wanted, self.classes_)
         if len(unknown):
             raise ValueError(f"labels must be among {self.classes_.tolist()}, got {unknown.tolist()}")
         return torch.from_numpy(np.broadcast_to(np.searchsorted(self.classes_, wanted), (n,)).copy())
@@ -555,16 +587,34 @@ class PFGMpp(Estimator):
         weights = {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
         super()._set_state({name: value for name, value in state.items() if not name.startswith("network.")})
         self.classes_ = None if state["classes_"] is None else np.asarray(state["classes_"])
-        self.denoiser_ = self._build()
+        with seeded(0):  # the weights drawn are replaced at once
+            self.denoiser_ = self._build()
         self.denoiser_.load_state_dict(weights)
         self.denoiser_.eval()
 
 
 def _as_labels(value: Any, name: str) -> np.ndarray:
+    """Whole numbers or words as an array."""
     array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
-    if array.dtype.kind not in "biuUf" or (array.dtype.kind == "f" and not np.isfinite(array).all()):
+    if array.dtype == object and all(isinstance(word, str) for word in array.flat):  # a column of pandas
+        array = array.astype(str)
+    if array.dtype.kind not in "biuUf":
         raise ValueError(f"{name} must hold labels, whole numbers or words, got dtype {array.dtype}")
+    if array.dtype.kind == "f" and not (np.isfinite(array) & (array == np.round(array))).all():
+        raise ValueError(f"{name} must hold labels, whole numbers or words, got fractions, NaN or infinity")
     return array
+
+
+def spread_labels(labels: Any, n: int) -> np.ndarray:
+    """`n` labels in the order and shares of the given ones.
+
+    Examples
+    --------
+    >>> spread_labels(["a", "a", "b", "c"], 2).tolist()
+    ['a', 'b']
+    """
+    given = np.asarray(labels)
+    return given[np.arange(n) * len(given) // n]
 
 
 # --- choosing D ----------------------------------------------------------------------------------------------------
@@ -614,8 +664,9 @@ def assess(
     model : PFGMpp
     held_out : array, shape (m, *shape)
     labels : array, shape (m,), optional
-        Of the held-out data: samples of a conditional model take theirs from them in turn.
+        Of the held-out data: the samples of a conditional model have them in the same shares.
     n_samples : int
+        At least 2.
     disturbance, bits, n_levels, random_state
         As for `PFGMpp.sample`.
     features : callable, optional
@@ -624,17 +675,44 @@ def assess(
     Returns
     -------
     Quality
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is out of its range, or `held_out` and `labels` are not what the model was fitted to.
     """
-    wanted = None if labels is None else np.resize(labels, n_samples)
+    check_is_fitted(model, "denoiser_")
+    known = _check_held_out(model, held_out, labels, tuple(model.shape_), model.classes_)
+    check_integer(n_samples, "n_samples", minimum=2)
+    wanted = None if labels is None else spread_labels(_as_labels(labels, "labels"), n_samples)
     levels = model.n_levels if n_levels is None else n_levels
     samples = model.sample(
         n_samples, wanted, n_levels=levels, disturbance=disturbance, bits=bits, random_state=random_state
     )
     rows, truth = (
-        values.reshape(len(values), -1) if features is None else features(values)
-        for values in (samples, np.asarray(held_out))
+        values.reshape(len(values), -1) if features is None else features(values) for values in (samples, known)
     )
     return Quality(model.D, disturbance, bits, levels, frechet_distance(truth, rows), energy_distance(truth, rows))
+
+
+def _check_held_out(
+    model: PFGMpp, held_out: Any, labels: Any, shape: tuple[int, ...], classes: np.ndarray | None
+) -> np.ndarray:
+    """Held-out data as an array, if they and their labels can be compared with samples."""
+    known = model._check_samples(held_out, "held_out")
+    if known.shape[1:] != shape or len(known) < 2:
+        raise ValueError(f"held_out must hold at least 2 samples of shape {shape}, got shape {known.shape}")
+    if (labels is None) != (classes is None):
+        with_or_without = "given: the model has" if labels is None else "left out: the model has no"
+        raise ValueError(f"labels must be {with_or_without} labels")
+    if labels is not None:
+        found = _as_labels(labels, "labels")
+        if found.shape != (len(known),):
+            raise ValueError(f"labels must hold {len(known)} labels, one a row of held_out, got shape {found.shape}")
+        unknown = sorted(set(found.tolist()) - set(np.asarray(classes).tolist()))
+        if unknown:
+            raise ValueError(f"labels must be among those of the training data, got {unknown}")
+    return known
 
 
 def sweep_dimensions(
@@ -677,6 +755,16 @@ def sweep_dimensions(
     >>> [quality.D for quality in found]
     [4.0, inf]
     """
+    # All of it before anything is trained.
+    for D in dimensions:
+        clone(estimator).set_params(D=D)._check_parameters()
+    for disturbance in disturbances:
+        check_number(disturbance, "disturbances", minimum=0)
+    check_integer(n_samples, "n_samples", minimum=2)
+    samples = estimator._check_samples(X)
+    _check_held_out(
+        estimator, held_out, labels, samples.shape[1:], None if y is None else np.unique(_as_labels(y, "y"))
+    )
 
     def one(D: float) -> list[Quality]:
         model = clone(estimator).set_params(D=D).fit(X, y)
