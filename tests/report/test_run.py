@@ -8,7 +8,7 @@ import pytest
 from semigroup.base import Estimator
 from semigroup.catalog import method
 from semigroup.jobs import Outcome
-from semigroup.report.run import perform_run
+from semigroup.report.run import perform_run, write_run
 
 
 class Drawn(Estimator):
@@ -69,3 +69,10 @@ def test_a_run_refused_before_its_first_checkpoint_leaves_nothing(job, tmp_path)
     with pytest.raises(ValueError, match="n_steps"):
         go(tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_figure_that_could_not_be_measured_is_a_gap_and_null(tmp_path):
+    outcome = Outcome(model=Drawn(), summary="", metrics={"gap": float("nan"), "time": 2.5})
+    section = write_run(method("powerwalk"), outcome, tmp_path / "run", command="", files=[], seconds=0.0)
+    stored = json.loads((tmp_path / "run" / "metrics.json").read_text(), parse_constant=pytest.fail)
+    assert section.metrics == stored["metrics"] == {"gap": None, "time": 2.5}

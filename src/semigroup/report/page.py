@@ -43,7 +43,7 @@ class Section:
         What to type to get this again.
     summary : str
         What the run found; empty on the board.
-    metrics : dict of str to float
+    metrics : dict of str to float or None
     pictures : list of PictureView
     claims : list of ClaimView
     seconds : float or None
@@ -53,7 +53,7 @@ class Section:
     method: Method
     command: str = ""
     summary: str = ""
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float | None] = field(default_factory=dict)
     pictures: Sequence[PictureView] = ()
     claims: Sequence[ClaimView] = ()
     seconds: float | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import shutil
 import time
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import semigroup
-from semigroup.base import atomic_folder, seed_from
+from semigroup.base import atomic_folder, json_text, seed_from
 from semigroup.catalog import Method
 from semigroup.claims import RECORDED, read_records
 from semigroup.jobs import Context, Outcome
@@ -104,11 +103,15 @@ def write_run(
     method: Method, outcome: Outcome, out: Path, *, command: str, files: Sequence[Path], seconds: float
 ) -> Section:
     """Write what a job gave into the folder `out`, all or nothing."""
+    # A figure that could not be measured is a gap in the report, and null in JSON, which knows no NaN.
+    metrics: dict[str, float | None] = {
+        name: value if value is not None and np.isfinite(value) else None for name, value in outcome.metrics.items()
+    }
     section = Section(
         method,
         command=command,
         summary=outcome.summary,
-        metrics=outcome.metrics,
+        metrics=metrics,
         pictures=[PictureView(to_data_uri(p.figure), p.caption) for p in outcome.pictures.values()],
         claims=claim_views([r for r in read_records() if r.slug == method.slug], [RECORDED]),
         seconds=round(seconds, 1),
@@ -121,11 +124,11 @@ def write_run(
         "parameters": outcome.model.get_params(deep=False),
         "seconds": section.seconds,
         "summary": outcome.summary,
-        "metrics": outcome.metrics,
+        "metrics": metrics,
     }
     with atomic_folder(out) as folder:
         outcome.model.save_pretrained(folder / "model")
-        (folder / "metrics.json").write_text(json.dumps(content, indent=1, default=_plain) + "\n")
+        (folder / "metrics.json").write_text(json_text(content, _plain) + "\n")
         if outcome.arrays:
             np.savez_compressed(folder / "results.npz", allow_pickle=False, **outcome.arrays)
         for name, table in outcome.tables.items():
