@@ -38,7 +38,7 @@ from semigroup.graphs.amg_clustering import (
     walk_closeness,
 )
 from semigroup.graphs.amg_clustering.kmeans import _assign
-from semigroup.jobs.amg_clustering import read
+from semigroup.jobs.amg_clustering import _composition, read
 from semigroup.operators import modularity
 
 MATCHERS = ("greedy", "suitor", "auction", "exact")
@@ -696,3 +696,10 @@ def test_graph_and_attributes_are_read_by_the_nodes_names(tmp_path):
         with pytest.raises(ValueError, match=words) as error:
             read([edges, table])
         assert "people.csv" in str(error.value)
+
+
+def test_attributes_may_have_the_names_of_the_columns_of_the_table():
+    attributes = pd.DataFrame({"value": ["x", "y", "x"], "cluster": ["p", "p", "q"]})
+    table = _composition(np.array([0, 0, 1]), attributes)
+    assert table.query("attribute == 'cluster' and value == 'p' and cluster == 0")["nodes"].tolist() == [2]
+    assert table["nodes"].sum() == 6

@@ -764,6 +764,15 @@ def test_graph_that_is_too_large_is_refused_before_its_eigenpairs_are_computed(m
         SPERegressor(memory_limit_gb=0.001, **TINY).fit([nx.path_graph(200)] * 3, range(3))
 
 
+def test_batches_that_are_too_large_are_refused_before_the_training(monkeypatch):
+    monkeypatch.setattr("semigroup.graphs.spe.estimator.train", lambda *a, **k: pytest.fail("training began"))
+    options = {**TINY, "validation_fraction": 0.0, "batch_size": 4}
+    one = SPERegressor(**options)._build_encoder(8).memory_gb(torch.tensor([40]))
+    graphs = [nx.path_graph(4)] * 8 + [nx.path_graph(40)] * 3
+    with pytest.raises(ValueError, match="and 4 graphs with up to 40 nodes"):
+        SPERegressor(memory_limit_gb=2 * one, **options).fit(graphs, range(11))
+
+
 @pytest.mark.parametrize("d", [0, -1, 2.5])
 def test_fewer_than_one_eigenvector_is_refused(d):
     with pytest.raises((ValueError, TypeError), match="n_eigenvectors"):

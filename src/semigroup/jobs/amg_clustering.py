@@ -145,8 +145,15 @@ def perform(estimator: BootstrapAMGClustering, data: NodeTable, context: Context
 
 def _composition(labels: np.ndarray, attributes: pd.DataFrame) -> pd.DataFrame:
     """Nodes of each cluster that have each value of each attribute."""
-    long = attributes.astype(object).where(attributes.notna(), "missing").astype(str)
-    long = long.assign(cluster=labels).melt("cluster", var_name="attribute", value_name="value")
+    words = attributes.astype(object).where(attributes.notna(), "missing").astype(str)
+    # Laid end to end by hand: an attribute may have the name of one of these columns.
+    long = pd.DataFrame(
+        {
+            "attribute": np.repeat([str(name) for name in words.columns], len(words)),
+            "value": words.to_numpy().T.ravel(),
+            "cluster": np.tile(labels, words.shape[1]),
+        }
+    )
     return long.groupby(["attribute", "value", "cluster"], sort=True).size().rename("nodes").reset_index()
 
 

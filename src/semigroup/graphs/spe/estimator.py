@@ -9,14 +9,14 @@ import torch
 from sklearn.base import ClassifierMixin, RegressorMixin
 from torch import Tensor, nn
 
-from semigroup.base import Estimator, check_array, check_choice, check_integer, check_number, seed_from
+from semigroup.base import Estimator, all_or_nothing, check_array, check_choice, check_integer, check_number, seed_from
 from semigroup.data.graph_sets import GraphSet, as_graph_set
 from semigroup.graphs.spe.backbone import GraphNetwork
 from semigroup.graphs.spe.baselines import PEG, BasisNet, RandomWalk, RawEigenvectors, SignNet
 from semigroup.graphs.spe.blocks import PositionalEncoder
 from semigroup.graphs.spe.encoder import NORMS, PHIS, RHOS, SPE
 from semigroup.graphs.spe.spectrum import with_eigenpairs
-from semigroup.training import EpochSampler, TrainingResult, seeded, train, warmup_then_linear
+from semigroup.training import EpochSampler, TrainingResult, seeded, state_for_all, train, warmup_then_linear
 
 __all__ = ["SPEClassifier", "SPERegressor"]
 
@@ -107,12 +107,13 @@ class _GraphEstimator(Estimator):
         progress: bool,
     ) -> None:
         """Learn the network from checked targets; leaves the weights of the best validation epoch."""
+        random_state = state_for_all(self.random_state, resume=resume, device=self.device)
         found = as_graph_set(graphs)
         if len(found) != len(targets):
             raise ValueError(f"y must have one row a graph ({len(found)}), got {len(targets)}")
         # Before any graph is held out: a type that only those have is known too.
         self.architecture_ = self._describe(found, n_outputs)
-        seed = seed_from(self.random_state)
+        seed = seed_from(random_state)
         if validation is None and self.validation_fraction > 0:
             held_out = round(self.validation_fraction * len(found))
             if held_out:
@@ -124,7 +125,7 @@ class _GraphEstimator(Estimator):
         with seeded(seed):
             network = self._build(self.architecture_)
         self.network_ = network
-        found = self._prepare(found)
+        found = self._prepare(found, shuffled=True)
         sampler = EpochSampler(len(found), self.batch_size, seed)
 
         def compute_loss(model: nn.Module, step: int, generator: torch.Generator) -> Tensor:
@@ -160,6 +161,8 @@ class _GraphEstimator(Estimator):
             checkpoint_dir=checkpoint_dir,
             resume=resume,
             device=self.device,
+            # Of the spaces of eigenvectors that BasisNet tells apart by their dimension, the data may lack some.
+            some_unused=self.encoding == "basisnet",
             description=f"{self.encoding} encoding",
             progress=progress,
         )
@@ -268,13 +271,15 @@ class _GraphEstimator(Estimator):
 
     # --- using ----------------------------------------------------------------------------------------------------
 
-    def _prepare(self, graphs: GraphSet) -> GraphSet:
-        """The set with the eigenpairs that the encoding takes."""
+    def _prepare(self, graphs: GraphSet, *, shuffled: bool = False) -> GraphSet:
+        """The set with the eigenpairs that the encoding takes; its batches are of like size, or in training any."""
         if self.encoding in ("none", "rwse"):
             return graphs
         encoder = self.network_.encoder
         if isinstance(encoder, SPE):  # before the eigenpairs of a graph that is too large are computed
-            encoder.check_memory(graphs.n_nodes.max()[None])
+            sizes = graphs.n_nodes.sort().values
+            for part in [sizes[-self.batch_size :]] if shuffled else sizes.split(self.batch_size):
+                encoder.check_memory(part)
         # These see any number of eigenpairs, so that "all" means all of a graph larger than those of the training too.
         any_number = self.encoding in ("spe", "signnet") and self.n_eigenvectors is None
         return with_eigenpairs(graphs, None if any_number else self.architecture_["n_eigenvectors"])
@@ -482,6 +487,7 @@ class SPERegressor(RegressorMixin, _GraphEstimator):
     (4, 4)
     """
 
+    @all_or_nothing
     def fit(
         self,
         graphs: Any,
@@ -576,6 +582,7 @@ class SPEClassifier(ClassifierMixin, _GraphEstimator):
     (2, 2)
     """
 
+    @all_or_nothing
     def fit(
         self,
         graphs: Any,
