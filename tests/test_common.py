@@ -182,3 +182,117 @@ def test_paper_can_be_cited(method: Method, capsys):
     assert main(["cite", method.slug]) == 0
     entry = capsys.readouterr().out
     assert method.paper.arxiv in entry and entry.count("{") == entry.count("}")
+
+
+# --- a fit that does not end -------------------------------------------------------------------------------------
+
+
+def stopped(*arguments, **options):
+    raise KeyboardInterrupt
+
+
+def refit_koopman(monkeypatch):
+    from semigroup.dynamics import ResidualDMD
+
+    walk = np.random.default_rng(0).normal(size=(2, 30, 2))
+    model = ResidualDMD(dictionary="linear").fit(walk[0])
+    return model, lambda: model.fit(walk[1], weights=-np.ones(29))
+
+
+def refit_heat_geodesic(monkeypatch):
+    from semigroup.manifolds import HeatGeodesic
+
+    cloud = np.random.default_rng(0).normal(size=(40, 3))
+    model = HeatGeodesic(n_neighbors=5).fit(cloud)
+    return model, lambda: model.fit(np.concatenate([cloud, cloud + 1e3]))
+
+
+def refit_rvgp(monkeypatch):
+    from semigroup.data.manifolds import fibonacci_sphere
+    from semigroup.manifolds.rvgp import VectorFieldGP
+
+    points = fibonacci_sphere(80)
+    model = VectorFieldGP(n_eigenpairs=10, max_iter=0, max_normal_fraction=0.5).fit(
+        points, np.cross([0.0, 0.0, 1.0], points)
+    )
+    return model, lambda: model.refit(points)
+
+
+def refit_powerwalk(monkeypatch):
+    from semigroup.graphs import PowerWalk
+
+    model = PowerWalk(n_walks=5, random_state=0).fit(np.ones((4, 4)))
+    monkeypatch.setattr(PowerWalk, "_background", stopped)
+    return model, lambda: model.fit(np.ones((5, 5)))
+
+
+def refit_dadao(monkeypatch):
+    from semigroup.data.decentralised import random_least_squares
+    from semigroup.operators.topology import path
+    from semigroup.optimize import DADAO
+
+    model = DADAO(t_max=2.0, random_state=0)
+    model.minimize(random_least_squares(path(3), random_state=0))
+    monkeypatch.setattr("semigroup.optimize.dadao.estimator._Run.in_one_process", stopped)
+    return model, lambda: model.minimize(random_least_squares(path(5), random_state=0))
+
+
+def refit_pde_refiner(monkeypatch):
+    from semigroup.fields import PDERefiner
+
+    fields = np.random.default_rng(0).normal(size=(4, 2, 1, 32))
+    model = PDERefiner(width=4, n_steps=1, random_state=0).fit(fields)
+    monkeypatch.setattr("semigroup.fields.pde_refiner.steppers.train", stopped)
+    return model, lambda: model.fit(5 + fields[:, :, :, :16])
+
+
+def refit_spe(monkeypatch):
+    from semigroup.graphs import SPERegressor
+
+    graphs = [np.ones((n, n)) - np.eye(n) for n in (3, 4, 5, 6)]
+    options = {**TINY["spe"], "validation_fraction": 0.0}
+    model = SPERegressor(**options).fit(graphs, [1.0, 2.0, 3.0, 4.0])
+    monkeypatch.setattr("semigroup.graphs.spe.estimator.train", stopped)
+    return model, lambda: model.fit(graphs, np.eye(4))
+
+
+def refit_rqgnn(monkeypatch):
+    from semigroup.graphs import RQGNN
+
+    graphs = [np.ones((n, n)) - np.eye(n) for n in (3, 4, 5, 6)] * 2
+    model = RQGNN(**TINY["rqgnn"]).fit(graphs, [0, 0, 1, 1] * 2)
+    monkeypatch.setattr("semigroup.graphs.rqgnn.estimator.train", stopped)
+    return model, lambda: model.fit(graphs, ["a", "a", "b", "b"] * 2)
+
+
+def refit_gdss(monkeypatch):
+    from semigroup.graphs import GDSS
+
+    graphs = [np.ones((n, n)) - np.eye(n) for n in (3, 4, 5)]
+    model = GDSS(**{**TINY["gdss"], "n_epochs": 1}).fit(graphs)
+    monkeypatch.setattr("semigroup.graphs.gdss.estimator.train", stopped)
+    return model, lambda: model.fit(graphs[:2])
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        refit_koopman,
+        refit_heat_geodesic,
+        refit_rvgp,
+        refit_powerwalk,
+        refit_dadao,
+        refit_pde_refiner,
+        refit_spe,
+        refit_rqgnn,
+        refit_gdss,
+    ],
+    ids=lambda prepare: prepare.__name__.removeprefix("refit_"),
+)
+def test_a_second_fit_that_fails_or_is_stopped_leaves_the_first(prepare, monkeypatch):
+    model, fail = prepare(monkeypatch)
+    before = dict(vars(model))
+    with pytest.raises((ValueError, KeyboardInterrupt)):
+        fail()
+    assert vars(model).keys() == before.keys()
+    assert all(vars(model)[name] is value for name, value in before.items())

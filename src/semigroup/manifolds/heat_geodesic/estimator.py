@@ -420,6 +420,7 @@ class HeatGeodesic(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator)
                 )
             if self.pca_components_ is not None:
                 points = (points - self.pca_mean_) @ self.pca_components_.T
+            assert self.points_ is not None
             shift = common_offset(self.points_)
             search = NearestNeighbors(n_neighbors=self.n_neighbors).fit(self.points_ - shift)
             distance, neighbour = search.kneighbors(points - shift)
