@@ -30,6 +30,8 @@ Loss = Literal["edm", "ve", "vp", "stf", "field"]
 VE_RANGE = VE(0.02, 100.0)
 VP_SCHEDULE, VP_LEAST_TIME = VP(), 1e-5
 FIELD_OFFSET = 5.0
+# No row of the data is longer than so many times their typical length.
+FARTHEST = 10.0
 
 
 def noise_levels(
@@ -233,10 +235,14 @@ class FieldDenoiser(nn.Module):
         field = self.network(self.scalings.inner(sigma[:, None]) * x, self.scalings.noise(sigma), label)
         if as_field:
             return field
-        # The radial part of every target is negative, in proportion to sigma where that is small; a prediction that is not
-        # would turn the line round.
-        radial = torch.minimum(field[:, -1:], -1e-3 * sigma[:, None])
-        return x - sigma[:, None] * field[:, :-1] / radial
+        # Of every target |f_r| = sigma sqrt(N + D) / (|v| + 5) with |v| <= |x| + |m| + sigma sqrt(D): for any D, and |m| up to
+        # |x| + 5, at least a quarter of `reach`; and |x - m| <= |x| + |m|. Predictions beyond would turn the line round or throw
+        # x far away.
+        root, length = math.sqrt(x.shape[1]), x.norm(dim=1, keepdim=True)
+        reach = (root * sigma[:, None] / (length + FIELD_OFFSET)).clamp(max=1)
+        step = sigma[:, None] * field[:, :-1] / torch.minimum(field[:, -1:], -reach / 4)
+        longest = length + FARTHEST * self.scalings.sigma_data * root
+        return x - step * (longest / step.norm(dim=1, keepdim=True).clamp(min=longest))
 
 
 class ImageRows(nn.Module):
