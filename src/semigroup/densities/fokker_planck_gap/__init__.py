@@ -32,6 +32,20 @@ What is measured. With Z the integral of exp phi and expectations under q_t,
 where ``Lambda(t) = int_0^t L``, and L(t) is at least the largest eigenvalue anywhere of ``-rate + g^2 Hess phi / 2``. Both
 are derived here and tested in closed form; the published constants may differ.
 
+Both `gap` and `bound`, and all else below, take any differentiable potential or score, trained here or not.
+
+>>> import torch
+>>> from semigroup.schedules import OrnsteinUhlenbeck
+>>> model = torch.nn.Sequential(torch.nn.Linear(2, 16), torch.nn.Softplus(), torch.nn.Linear(16, 1))
+>>> def potential(x, t):
+...     return model(torch.cat([x, t[:, None]], dim=1))[:, 0] - x.square().sum(1)
+>>> process, box = OrnsteinUhlenbeck(5.0), torch.tensor([[-4.0], [4.0]])
+>>> options = {"box": box, "n_samples": 100, "n_steps": 30, "generator": torch.Generator().manual_seed(0)}
+>>> found = gap(score_of(potential), process, **options)
+>>> most = bound(potential, process, n_paths=4, n_times=3, **options)
+>>> most.direct <= most.cauchy_schwarz <= most.residual
+True
+
 How it is closed. ``loss = denoising score matching + residual_weight E R^2`` at points uniform in a box. The penalty alone
 is solved by phi = c - t div f, whose score is zero, so it enters only after a start without it.
 
@@ -51,10 +65,12 @@ Lai, C.-H. et al. (2023). FP-Diffusion: improving score-based diffusion models b
 equation. ICML. arXiv:2210.04296.
 """
 
+from semigroup.densities.fokker_planck_gap.audit import bound, gap
 from semigroup.densities.fokker_planck_gap.estimator import PotentialDiffusion
 from semigroup.densities.fokker_planck_gap.gaps import (
     Bound,
     Gap,
+    gap_of_samples,
     grid_wasserstein,
     histogram,
     sample_distance,
@@ -86,8 +102,11 @@ __all__ = [
     "PotentialDiffusion",
     "PotentialNetwork",
     "ResidualProfile",
+    "bound",
     "derivatives",
     "feynman_kac",
+    "gap",
+    "gap_of_samples",
     "grid_wasserstein",
     "histogram",
     "ode_log_density",

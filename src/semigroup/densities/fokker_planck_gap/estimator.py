@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -24,7 +25,8 @@ from semigroup.base import (
     seed_from,
     torch_generator,
 )
-from semigroup.densities.fokker_planck_gap.gaps import Bound, Gap, inside, sample_distance, wasserstein_bounds
+from semigroup.densities.fokker_planck_gap.audit import bound, gap
+from semigroup.densities.fokker_planck_gap.gaps import Bound, Gap, inside
 from semigroup.densities.fokker_planck_gap.laws import (
     feynman_kac,
     log_normal,
@@ -35,17 +37,15 @@ from semigroup.densities.fokker_planck_gap.laws import (
 )
 from semigroup.densities.fokker_planck_gap.potential import (
     ACTIVATIONS,
-    MOST_EXACT,
     Activation,
     PotentialNetwork,
-    hessian,
 )
 from semigroup.densities.fokker_planck_gap.residual import (
-    CHUNK,
     ResidualProfile,
     residual,
     residual_gradient,
     residual_profile,
+    rows_at_once,
     uniform_points,
 )
 from semigroup.schedules import VE, VP, OrnsteinUhlenbeck, Schedule
@@ -59,7 +59,10 @@ CHECKPOINT_EVERY = 500
 MARGIN = 0.1
 LARGE_DIVERGENCE = 0.01  # nats
 COLLAPSED = 0.5
-MOST_NORMALISED = 3  # dimensions in which the normaliser is found by quadrature
+MOST_EXACT = 20  # dimensions; beyond, training on the exact Laplacian costs more than probes that are as good
+N_PROBED = 256  # points at which a density of the user's is tried before training
+# Each has random numbers of its own, whatever else was drawn from the model.
+USES = ("ode", "sde", "likelihood", "profile", "gap", "bound")
 
 
 class PotentialDiffusion(Estimator):
@@ -71,8 +74,11 @@ class PotentialDiffusion(Estimator):
         Weight w_R of the squared residual. 0 is plain denoising score matching. The gap falls with it; 0.1 to 1 is best for
         the ODE's samples, and what it gains is lost by the SDE's.
     schedule : {"ou", "vp", "ve"}
-        Forward process: Ornstein-Uhlenbeck ``dx = -x dt + dW``, variance preserving, variance exploding (from 0.02 to 8). The
-        residual is in 1 / time: where a schedule is k times faster, `residual_weight` means k^2 times less.
+        Forward process: Ornstein-Uhlenbeck ``dx = -x dt + dW``, variance preserving, variance exploding (from 0.02 to 8).
+
+        **The default `residual_weight` is for "ou".** The residual is in 1 / time: where a schedule is k times as fast, its
+        square is k^2 times as large, so take a weight k^2 times smaller. g^2 goes up to 20 under "vp", and further under "ve":
+        begin with ``residual_weight=1e-3`` there. With 0.1 a model under "ve" learns next to nothing, and `fit` warns.
     horizon : float, optional
         T; by default 5 for "ou" and 1 otherwise.
     min_time : float
@@ -83,24 +89,27 @@ class PotentialDiffusion(Estimator):
     beta : float
         Sharpness of the softplus.
     standardize : bool
-        Centre the data and divide them by the mean standard deviation of their columns before everything else. Results are in the
-        data's own units either way.
+        Centre the data and divide them by one number, the mean standard deviation of their columns, before everything else.
+        Results are in the data's own units either way. The noise is the same in all columns, and so are the distances: a column
+        in a unit that makes it ten times smaller than the others is hardly seen by either. Bring the columns to comparable
+        units first.
     box : tuple of two floats, optional
         Lower and upper end, in units of the data and for all columns alike, of the box of the penalty and of the distances.
         By default the range of each column and a tenth on both sides.
     penalty : {"residual", "gradient"}
-        Penalise R^2, or ``|grad R|^2`` as FP-Diffusion does, which leaves the potential's constant free.
+        Penalise R^2, or ``|grad R|^2`` as FP-Diffusion does, which leaves the potential's constant free and is for at most 20
+        columns.
     residual_points : {"box", "half"}
         Where the residual is penalised: uniform in the box, or half of the points from the forward process.
     n_probes : int
-        0 for the exact Laplacian (at most 20 dimensions), else the number of Hutchinson's probes in training; their variance
-        adds to the penalty.
+        0 for the exact Laplacian (at most 20 columns), else the number of Hutchinson's probes in training; their variance
+        adds to the penalty. Once trained, a model is audited with the exact one whatever its columns.
     weighting : {"variance", "none"}
         Weight of denoising score matching: the noise's variance at each time, or 1, which needs very large batches.
     warm_start : float
         Share of the steps without any penalty. Without it training may fall into the trivial solution of zero score.
     ramp : float
-        Share of the steps over which the penalty's weight then rises.
+        Share of the steps over which the penalty's weight then rises; with `warm_start` at most 1.
     boundary_weight : float
         Weight of ``E exp(2 phi)`` on the faces of the box, where the density should vanish.
     initial_weight : float
@@ -114,7 +123,8 @@ class PotentialDiffusion(Estimator):
     n_residual : int
         Points of the penalty a step.
     learning_rate : float
-        Divided by 5 at half of the steps and once more at 85 %.
+        Divided by 5 where the penalty enters, though not before half of the steps, and once more at 70 % of what then remains. A
+        warm start as long as another's is therefore the same training, whatever follows.
     device : {"auto", "cpu", "cuda"}
         Where to train; "auto" is where `X` lies.
     random_state : int, optional
@@ -209,6 +219,7 @@ class PotentialDiffusion(Estimator):
     def fit(
         self,
         X: Any,
+        y: Any = None,
         *,
         initial_log_density: Callable[[np.ndarray], np.ndarray] | None = None,
         progress: bool = False,
@@ -220,8 +231,10 @@ class PotentialDiffusion(Estimator):
         Parameters
         ----------
         X : array-like or Tensor, shape (n, dim)
+        y : ignored
         initial_log_density : callable, optional
-            Log-density of the data at rows in their own units, for `initial_weight`.
+            Log-density of the data at rows in their own units, for `initial_weight`: one finite number a row, everywhere in the
+            box.
         progress : bool
             Show a progress bar.
         checkpoint_dir : path, optional
@@ -237,7 +250,7 @@ class PotentialDiffusion(Estimator):
         ------
         ValueError, TypeError
             If an argument is out of its range, the box holds no row, or a value is NaN or infinite; the message names the
-            argument.
+            argument. All of it before training.
 
         Warns
         -----
@@ -248,10 +261,14 @@ class PotentialDiffusion(Estimator):
         rows = check_array(X, "X", ndim=2, min_rows=2)
         dim = rows.shape[1]
         if dim > MOST_EXACT and self.n_probes == 0 and self.residual_weight > 0:
+            if self.penalty == "gradient":
+                raise ValueError(
+                    f'penalty="gradient" is for X with at most {MOST_EXACT} columns, got {dim}: it differentiates the exact '
+                    'Laplacian, which costs a derivative a column; penalty="residual" can do with n_probes'
+                )
             raise ValueError(
-                f"n_probes must be > 0 for X with more than {MOST_EXACT} columns, got 0 and {dim} columns: the "
-                "exact Laplacian costs "
-                "one derivative a column"
+                f"n_probes must be > 0 for X with more than {MOST_EXACT} columns, got 0 and {dim} columns: the exact Laplacian "
+                "costs a derivative a column (Hutchinson's estimate does not)"
             )
         shift, scale = np.zeros(dim), 1.0
         if self.standardize:
@@ -259,6 +276,8 @@ class PotentialDiffusion(Estimator):
             if scale == 0:
                 raise ValueError("X must have rows that differ, got identical ones")
         box = self._resolve_box(rows)
+        if self.initial_weight > 0:
+            _check_density(initial_log_density, box)
         prior_std = float(schedule.std(horizon))
         _warn_of_prior((rows - shift) / scale, schedule, horizon, prior_std)
         rng = numpy_generator(self.random_state)
@@ -287,7 +306,7 @@ class PotentialDiffusion(Estimator):
             lambda module, step, generator: module(step, generator),
             n_steps=self.n_steps,
             optimizer=torch.optim.Adam(network.parameters(), lr=self.learning_rate, fused=True),
-            schedule=lambda step: 0.2 ** ((step >= 0.5 * self.n_steps) + (step >= 0.85 * self.n_steps)),
+            schedule=self._learning_rate_share,
             seed=seed_from(rng),
             checkpoint_dir=checkpoint_dir,
             checkpoint_every=CHECKPOINT_EVERY,
@@ -347,8 +366,15 @@ class PotentialDiffusion(Estimator):
         check_is_fitted(self, "network_")
         check_integer(n, "n", minimum=1)
         check_choice(method, "method", ("ode", "sde"))
-        states = self._trajectories(n, method, self._times(n_steps), self._generator(random_state), "last")
-        return self._in_units(states[:, -1])
+        check_integer(n_steps, "n_steps", minimum=11)
+        schedule, horizon = self._dynamics()
+        times, generator = sampling_times(horizon, n_steps), self._generator(method, random_state)
+        x = self.prior_std_ * torch.randn(n, self.n_features_in_, generator=generator, device=self._weights_device())
+        if method == "ode":
+            states = sample_ode(self.network_.score, x, times, schedule)
+        else:
+            states = sample_sde(self.network_.score, x, times, schedule, generator)
+        return self.shift_ + self.scale_ * states[:, -1].double().cpu().numpy()
 
     def score_samples(
         self,
@@ -358,7 +384,10 @@ class PotentialDiffusion(Estimator):
         n_paths: int = 64,
         random_state: int | None = None,
     ) -> Any:
-        """Log-density of each row under the ODE's law, or under the SDE's.
+        """Log-density of each row under the ODE's law, or under the SDE's, both at `min_time`.
+
+        There a row carries the noise of `min_time` (standard deviation about ``min_time**0.5``, in standardised units, for "ou"),
+        so that details of the data below it are smoothed.
 
         Parameters
         ----------
@@ -386,7 +415,7 @@ class PotentialDiffusion(Estimator):
         else:
             with torch.no_grad():
                 phi = self.network_(z, torch.full_like(z[:, 0], self.min_time))
-            generator = self._generator(random_state)
+            generator = self._generator("likelihood", random_state)
             gaps = [
                 feynman_kac(
                     self.network_,
@@ -398,7 +427,7 @@ class PotentialDiffusion(Estimator):
                     n_paths=n_paths,
                     generator=generator,
                 ).gap
-                for part in z.split(max(1, CHUNK // n_paths))
+                for part in z.split(max(1, rows_at_once(z.shape[1]) // n_paths))
             ]
             values = phi - torch.cat(gaps)
         return in_kind(values - z.shape[1] * float(np.log(self.scale_)), X)
@@ -432,7 +461,9 @@ class PotentialDiffusion(Estimator):
         """
         z, times = self._at(X, t, "X")
         with torch.no_grad():
-            return in_kind(residual(self.network_, z, times, self._dynamics()[0]), X)
+            schedule, chunk = self._dynamics()[0], rows_at_once(z.shape[1])
+            parts = zip(z.split(chunk), times.split(chunk), strict=True)
+            return in_kind(torch.cat([residual(self.network_, a, b, schedule) for a, b in parts]), X)
 
     def residual_profile(
         self, *, n_times: int = 50, n_points: int = 1000, random_state: int | None = None
@@ -449,7 +480,7 @@ class PotentialDiffusion(Estimator):
             self._scaled_box(),
             schedule,
             n_points=n_points,
-            generator=self._generator(random_state),
+            generator=self._generator("profile", random_state),
         )
 
     def gap(
@@ -463,6 +494,9 @@ class PotentialDiffusion(Estimator):
     ) -> Gap:
         """Wasserstein-2 distances between samples of the ODE, of the SDE and the data, inside `box_`.
 
+        For a model that was not trained here there is the function of the same name, and for samples that are there already
+        `gap_of_samples`.
+
         Parameters
         ----------
         X : array-like or Tensor, shape (n, dim), optional
@@ -475,24 +509,26 @@ class PotentialDiffusion(Estimator):
         random_state : int, optional
         """
         check_is_fitted(self, "network_")
-        check_integer(n_samples, "n_samples", minimum=2)
-        times, generator = self._times(n_steps), self._generator(random_state)
-        ode, sde, again = (
-            self._in_units(self._trajectories(n_samples, method, times, generator, "last")[:, -1])
-            for method in ("ode", "sde", "sde")
+        rows = None if X is None else check_array(X, "X", ndim=2, n_columns=self.n_features_in_)
+        schedule, horizon = self._dynamics()
+        found = gap(
+            self.network_.score,
+            schedule,
+            None if rows is None else (rows - self.shift_) / self.scale_,
+            box=self._scaled_box(),
+            horizon=horizon,
+            prior_std=self.prior_std_,
+            n_samples=n_samples,
+            n_steps=n_steps,
+            n_bins=n_bins,
+            generator=self._generator("gap", random_state),
         )
-        truth = None if X is None else check_array(X, "X", ndim=2, n_columns=self.n_features_in_)
-
-        def distance(one: np.ndarray, other: np.ndarray) -> float:
-            return sample_distance(one, other, self.box_, n_bins=n_bins)
-
-        return Gap(
-            ode_sde=distance(ode, sde),
-            ode_truth=None if truth is None else distance(ode, truth),
-            sde_truth=None if truth is None else distance(sde, truth),
-            floor=distance(sde, again),
-            dropped_ode=float(1 - inside(ode, self.box_).mean()),
-            dropped_sde=float(1 - inside(sde, self.box_).mean()),
+        return replace(
+            found,
+            ode_sde=self.scale_ * found.ode_sde,
+            ode_truth=None if found.ode_truth is None else self.scale_ * found.ode_truth,
+            sde_truth=None if found.sde_truth is None else self.scale_ * found.sde_truth,
+            floor=self.scale_ * found.floor,
         )
 
     def bound(
@@ -500,15 +536,16 @@ class PotentialDiffusion(Estimator):
         *,
         n_samples: int = 500,
         n_steps: int = 200,
-        n_states: int = 32,
-        n_paths: int = 64,
-        n_times: int = 10,
+        n_states: int = 128,
+        n_paths: int = 8,
+        n_times: int = 20,
         random_state: int | None = None,
     ) -> Bound:
         """Estimates of the three upper bounds on the gap, and of both sides of the energy identity.
 
         They are estimates and no certificates: the largest eigenvalue is taken over samples of both laws rather than over all
-        of space, the normaliser is a quadrature over the box, and the Fisher term comes from random paths.
+        of space, the normaliser is a quadrature over the box, and the energy and the Fisher term come from random paths. For a
+        model that was not trained here there is the function of the same name.
 
         Parameters
         ----------
@@ -517,7 +554,7 @@ class PotentialDiffusion(Estimator):
         n_steps : int
             Of the samplers.
         n_states, n_paths : int
-            States at a time, and forward paths from each, for the Fisher term.
+            For the Fisher term: states at a time, and forward paths of each of two estimates there.
         n_times : int
             Times at which the Fisher term is estimated.
         random_state : int, optional
@@ -533,64 +570,26 @@ class PotentialDiffusion(Estimator):
             In more than three dimensions, where there is no quadrature.
         """
         check_is_fitted(self, "network_")
-        for name, value in (("n_samples", n_samples), ("n_paths", n_paths), ("n_times", n_times)):
-            check_integer(value, name, minimum=2)
-        check_integer(n_states, "n_states", minimum=1, maximum=n_samples)
-        if self.n_features_in_ > MOST_NORMALISED:
-            raise ValueError(
-                f"bound is for at most {MOST_NORMALISED} dimensions, where exp(phi) can be normalised by quadrature, got "
-                f"{self.n_features_in_}; gap and residual_profile have no limit"
-            )
         schedule, horizon = self._dynamics()
-        generator, down = self._generator(random_state), self._times(n_steps)
-        states = {
-            law: self._trajectories(n_samples, law, down, generator, "all").transpose(0, 1) for law in ("sde", "ode")
-        }
-        kept = [i for i, t in enumerate(down) if t >= self.min_time][::-1]
-        times = np.array([down[i] for i in kept])
-        flat_times = torch.tensor(times, dtype=torch.float32, device=states["sde"].device).repeat_interleave(n_samples)
-        drawn = {law: path[kept].reshape(-1, self.n_features_in_) for law, path in states.items()}
-        with torch.no_grad():
-            R = self._by_rows(lambda x, t: residual(self.network_, x, t, schedule), drawn["sde"], flat_times)
-            bends = [
-                self._by_rows(lambda x, t: torch.linalg.eigvalsh(hessian(self.network_, x, t))[:, -1], rows, flat_times)
-                for rows in drawn.values()
-            ]
-            start = drawn["sde"].new_full((n_samples,), horizon)
-            prior = states["sde"][0]
-            terminal = float((log_normal(prior, self.prior_std_) - self.network_(prior, start)).mean())
-        noise = np.array([float(schedule.diffusion(t)) for t in times])
-        rate = np.array([float(schedule.rate(t)) for t in times])
-        largest = torch.stack(bends).reshape(2, len(times), n_samples).amax((0, 2)).double().cpu().numpy()
-        mean_residual = R.reshape(len(times), n_samples).mean(1).double().cpu().numpy()
-        energy = float(np.trapezoid(mean_residual, times)) + terminal + self._log_normaliser(times[0])
-
-        chosen = np.unique(np.rint((len(times) - 1) * np.linspace(0, 1, n_times) ** 2).astype(int))
-        fisher, effective = [], []
-        for i in chosen:
-            found = feynman_kac(
-                self.network_,
-                states["sde"][kept[i]][:n_states],
-                float(times[i]),
-                schedule,
-                prior_std=self.prior_std_,
-                horizon=horizon,
-                n_paths=n_paths,
-                generator=generator,
-            )
-            fisher.append(float(found.gradient.square().sum(1).mean()))
-            effective.append(float(found.effective_paths.mean()) / n_paths)
-        bound = wasserstein_bounds(
-            times, noise, -rate + noise**2 / 2 * largest, np.interp(times, times[chosen], fisher), energy
+        found = bound(
+            self.network_,
+            schedule,
+            box=self._scaled_box(),
+            horizon=horizon,
+            prior_std=self.prior_std_,
+            min_time=self.min_time,
+            n_samples=n_samples,
+            n_steps=n_steps,
+            n_states=n_states,
+            n_paths=n_paths,
+            n_times=n_times,
+            generator=self._generator("bound", random_state),
         )
-        return Bound(
-            direct=self.scale_ * bound.direct,
-            cauchy_schwarz=self.scale_ * bound.cauchy_schwarz,
-            residual=self.scale_ * bound.residual,
-            fisher=bound.fisher,
-            energy=bound.energy,
-            log_expansion=bound.log_expansion,
-            effective_paths=min(effective),
+        return replace(
+            found,
+            direct=self.scale_ * found.direct,
+            cauchy_schwarz=self.scale_ * found.cauchy_schwarz,
+            residual=self.scale_ * found.residual,
         )
 
     # --- inside ---
@@ -603,6 +602,8 @@ class PotentialDiffusion(Estimator):
             check_number(self.horizon, "horizon", above=0)
         schedule, horizon = self._dynamics()
         check_number(self.min_time, "min_time", above=0, below=horizon)
+        if not isinstance(self.hidden, Sequence) or isinstance(self.hidden, str):
+            raise TypeError(f"hidden must be a sequence of integers, got {self.hidden!r}")
         if not len(self.hidden):
             raise ValueError("hidden must name at least one width, got none")
         for width in self.hidden:
@@ -620,6 +621,11 @@ class PotentialDiffusion(Estimator):
             raise ValueError('n_probes must be 0 for penalty="gradient", which differentiates the exact Laplacian')
         check_number(self.warm_start, "warm_start", minimum=0, maximum=1)
         check_number(self.ramp, "ramp", minimum=0, maximum=1)
+        if self.warm_start + self.ramp > 1 + 1e-9:
+            raise ValueError(
+                f"ramp must be at most 1 - warm_start, or the penalty never reaches its weight: got {self.ramp:g} and a "
+                f"warm_start of {self.warm_start:g}"
+            )
         for name in ("n_steps", "batch_size", "n_residual"):
             check_integer(getattr(self, name), name, minimum=1)
         check_number(self.learning_rate, "learning_rate", above=0)
@@ -645,6 +651,8 @@ class PotentialDiffusion(Estimator):
                 raise ValueError(f"box must be given where columns of X are constant ({np.flatnonzero(low == high)})")
             margin = MARGIN * (high - low)
             return np.stack([low - margin, high + margin])
+        if not isinstance(self.box, Sequence | np.ndarray) or isinstance(self.box, str):
+            raise TypeError(f"box must be a lower and an upper end, got {self.box!r}")
         if len(self.box) != 2:
             raise ValueError(f"box must be a lower and an upper end, got {self.box!r}")
         low, high = (check_number(value, "box") for value in self.box)
@@ -666,30 +674,16 @@ class PotentialDiffusion(Estimator):
     def _weights_device(self) -> torch.device:
         return next(self.network_.parameters()).device
 
-    def _generator(self, random_state: int | None) -> torch.Generator:
-        return torch_generator(self.random_state if random_state is None else random_state, self._weights_device())
+    def _generator(self, use: str, random_state: int | None) -> torch.Generator:
+        base = seed_from(self.random_state if random_state is None else random_state)
+        return torch_generator(np.random.default_rng([base, USES.index(use)]), self._weights_device())
 
-    def _times(self, n_steps: int) -> list[float]:
-        check_integer(n_steps, "n_steps", minimum=11)
-        return sampling_times(self._dynamics()[1], n_steps)
-
-    def _trajectories(
-        self,
-        n: int,
-        law: str,
-        times: list[float],
-        generator: torch.Generator,
-        keep: Literal["last", "all"],
-    ) -> Float[Tensor, "n times dim"]:
-        device = self._weights_device()
-        x = self.prior_std_ * torch.randn(n, self.n_features_in_, generator=generator, device=device)
-        schedule = self._dynamics()[0]
-        if law == "ode":
-            return sample_ode(self.network_.score, x, times, schedule, keep=keep)
-        return sample_sde(self.network_.score, x, times, schedule, generator, keep=keep)
-
-    def _in_units(self, z: Tensor) -> np.ndarray:
-        return self.shift_ + self.scale_ * z.double().cpu().numpy()
+    def _learning_rate_share(self, step: int) -> float:
+        """What the learning rate is multiplied by."""
+        # A warm start over all of the steps is no warm start of anything.
+        first = max(0.5, self.warm_start) if self.warm_start < 1 else 0.5
+        second = first + 0.7 * (1 - first)
+        return 0.2 ** ((step >= first * self.n_steps) + (step >= second * self.n_steps))
 
     def _scaled_box(self) -> Float[Tensor, "2 dim"]:
         return torch.from_numpy((self.box_ - self.shift_) / self.scale_).float().to(self._weights_device())
@@ -709,21 +703,8 @@ class PotentialDiffusion(Estimator):
         at = torch.from_numpy(np.broadcast_to(times, len(rows)).copy()).float().to(device)
         return z, at
 
-    @staticmethod
-    def _by_rows(function: Callable[[Tensor, Tensor], Tensor], x: Tensor, t: Tensor) -> Tensor:
-        return torch.cat([function(a, b) for a, b in zip(x.split(CHUNK), t.split(CHUNK), strict=True)])
-
-    def _log_normaliser(self, t: float) -> float:
-        """Log of the integral of exp(phi) over the box, by the midpoint rule."""
-        box, dim = self._scaled_box(), self.n_features_in_
-        n = {1: 4000, 2: 300, 3: 60}[dim]
-        middles = [low + (high - low) * (torch.arange(n, device=box.device) + 0.5) / n for low, high in box.T]
-        points = torch.cartesian_prod(*middles).reshape(-1, dim)
-        with torch.no_grad():
-            phi = self._by_rows(self.network_, points, torch.full_like(points[:, 0], t))
-        return float(phi.double().logsumexp(0) + ((box[1] - box[0]).double() / n).log().sum())
-
     def _get_state(self) -> dict[str, Any]:
+        check_is_fitted(self, "network_")
         state = super()._get_state()
         network = state.pop("network_")
         return state | {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
@@ -838,6 +819,24 @@ class _Loss(nn.Module):
         half = self.settings.n_residual // 2
         on_path, at, _ = self._noised(self.settings.n_residual - half, generator)
         return torch.cat([x[:half], on_path]), torch.cat([t[:half], at])
+
+
+def _check_density(log_density: Any, box: Float[np.ndarray, "2 dim"]) -> None:
+    """Try a user's density in the box: one finite number a row."""
+    if not callable(log_density):
+        raise TypeError(f"initial_log_density must be a function of rows, got {log_density!r}")
+    rows = box[0] + (box[1] - box[0]) * numpy_generator(0).random((N_PROBED, box.shape[1]))
+    values = np.asarray(log_density(rows))
+    if values.shape != (N_PROBED,):
+        raise ValueError(
+            f"initial_log_density must give one number a row, shape ({N_PROBED},) for {N_PROBED} rows, got {values.shape}"
+        )
+    bad = ~np.isfinite(values.astype(np.float64))
+    if bad.any():
+        raise ValueError(
+            f"initial_log_density must be finite everywhere in the box, got {values[bad][0]} at {bad.mean():.0%} of "
+            f"{N_PROBED} points there: draw the box closer, or bound the density from below"
+        )
 
 
 def _warn_of_prior(z: Float[np.ndarray, "n dim"], schedule: Schedule, horizon: float, prior_std: float) -> None:

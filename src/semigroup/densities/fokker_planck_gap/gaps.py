@@ -9,10 +9,19 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.spatial.distance import cdist
 
-from semigroup.base import check_array, check_integer, check_number
+from semigroup.base import check_array, check_integer, check_number, numpy_generator
 from semigroup.densities.distances import wasserstein
 
-__all__ = ["Bound", "Gap", "grid_wasserstein", "histogram", "inside", "sample_distance", "wasserstein_bounds"]
+__all__ = [
+    "Bound",
+    "Gap",
+    "gap_of_samples",
+    "grid_wasserstein",
+    "histogram",
+    "inside",
+    "sample_distance",
+    "wasserstein_bounds",
+]
 
 MOST_ROWS = 2000  # of samples whose transport is solved row by row
 
@@ -20,6 +29,8 @@ MOST_ROWS = 2000  # of samples whose transport is solved row by row
 @dataclass(frozen=True)
 class Gap:
     """Wasserstein-2 distances between the ODE's samples, the SDE's samples and the data, inside the box.
+
+    NaN where a law has no sample there.
 
     Attributes
     ----------
@@ -41,6 +52,51 @@ class Gap:
     dropped_sde: float
 
 
+def gap_of_samples(
+    ode: Any, sde: Any, again: Any, box: Float[np.ndarray, "2 dim"], *, X: Any = None, n_bins: int = 64
+) -> Gap:
+    """The gap from samples of both laws that are there already, whatever drew them.
+
+    Parameters
+    ----------
+    ode, sde : array-like or Tensor, shapes (n, dim) and (m, dim)
+        Samples of the two laws, independent of each other.
+    again : array-like or Tensor, shape (k, dim)
+        A second sample of the SDE, for the floor.
+    box : ndarray, shape (2, dim)
+        Rows outside are dropped, and counted.
+    X : array-like or Tensor, shape (l, dim), optional
+        Data to compare with.
+    n_bins : int
+        Grid of the histograms in two dimensions.
+
+    Examples
+    --------
+    >>> found = gap_of_samples([[0.5]], [[0.2], [7.0]], [[0.3]], np.array([[0.0], [1.0]]))
+    >>> round(found.ode_sde, 6), round(found.floor, 6), found.dropped_sde
+    (0.3, 0.1, 0.5)
+    """
+    laws = {
+        name: check_array(rows, name, ndim=2, n_columns=box.shape[1])
+        for name, rows in (("ode", ode), ("sde", sde), ("again", again))
+    }
+
+    def distance(one: Any, other: Any) -> float:
+        # Data outside the box are an error; a law outside is a finding.
+        if any(not inside(rows, box).any() for rows in (one, other) if rows is not X):
+            return float("nan")
+        return sample_distance(one, other, box, n_bins=n_bins)
+
+    return Gap(
+        ode_sde=distance(laws["ode"], laws["sde"]),
+        ode_truth=None if X is None else distance(laws["ode"], X),
+        sde_truth=None if X is None else distance(laws["sde"], X),
+        floor=distance(laws["sde"], laws["again"]),
+        dropped_ode=float(1 - inside(laws["ode"], box).mean()),
+        dropped_sde=float(1 - inside(laws["sde"], box).mean()),
+    )
+
+
 @dataclass(frozen=True)
 class Bound:
     """What the Wasserstein-2 distance between ODE and SDE is at most.
@@ -48,15 +104,18 @@ class Bound:
     Attributes
     ----------
     direct, cauchy_schwarz, residual : float
-        The three right-hand sides, each at least the one before, in the unit of the data; infinite where the expansion is.
+        The three right-hand sides, each at least the one before, in the unit of the data; infinite where the expansion is. The
+        third is made of the larger of `energy` and `fisher`.
     fisher : float
         ``int g^2 E|grad w|^2 / 2 dt``, the left side of the energy identity, in nats.
     energy : float
-        Its right side without the divergence at time 0, hence at least `fisher`, in nats.
+        Its right side without the divergence at time 0, in nats. Never less than `fisher`, but the estimate of it may be.
     log_expansion : float
         The largest Lambda(t): the exponent by which the ODE may spread an error.
     effective_paths : float
         Least share of the paths behind `fisher` that carry weight; 1 where they are not sampled.
+    energy_error : float
+        Standard error of `energy` over the paths that it is a mean of; 0 where they are not sampled.
     """
 
     direct: float
@@ -66,6 +125,7 @@ class Bound:
     energy: float
     log_expansion: float
     effective_paths: float = 1.0
+    energy_error: float = 0.0
 
 
 def wasserstein_bounds(
@@ -84,12 +144,18 @@ def wasserstein_bounds(
     diffusion : ndarray, shape (n_times,)
         g.
     expansion : ndarray, shape (n_times,)
-        L: at least the largest eigenvalue of ``-rate + g^2 Hess phi / 2`` anywhere.
+        L: at least the largest eigenvalue of ``-rate + g^2 Hess phi / 2`` anywhere; may be infinite.
     fisher : ndarray, shape (n_times,)
         ``E|grad w|^2`` under the SDE's law.
     energy : float
-        ``int E R dt`` and the terminal terms, for a normalised potential ``+ KL(pi || exp phi_T)``; at least
-        ``int g^2 fisher / 2 dt``.
+        ``int E R dt`` and the terminal terms, for a normalised potential ``+ KL(pi || exp phi_T)``. It is at least ``int g^2
+        fisher / 2 dt``, which takes its place where an estimate of it is less.
+
+    Raises
+    ------
+    ValueError
+        If the times do not increase, the lengths differ, the diffusion is not positive, or a value is negative, NaN or infinite
+        that may not be.
 
     Examples
     --------
@@ -100,21 +166,33 @@ def wasserstein_bounds(
     >>> round(bound.direct, 3), round(bound.cauchy_schwarz, 3), round(bound.residual, 3)
     (0.5, 0.5, 0.5)
     """
+    for name, values in (("times", times), ("diffusion", diffusion), ("fisher", fisher)):
+        check_array(values, name, ndim=1, min_rows=2)
+    if not len(times) == len(diffusion) == len(expansion) == len(fisher):
+        raise ValueError(
+            "times, diffusion, expansion and fisher must have one length, got "
+            f"{len(times)}, {len(diffusion)}, {len(expansion)} and {len(fisher)}"
+        )
     if not (np.diff(times) > 0).all():
         raise ValueError("times must increase")
     if (diffusion <= 0).any() or (fisher < 0).any():
         raise ValueError("diffusion must be positive and fisher not negative")
+    if not (expansion > -np.inf).all():  # which NaN fails as well
+        raise ValueError("expansion must hold numbers or infinity, got NaN or minus infinity")
+    check_number(energy, "energy")
     growth = np.concatenate([[0.0], np.cumsum(np.diff(times) * (expansion[1:] + expansion[:-1]) / 2)])
     half = diffusion**2 / 2
-    with np.errstate(over="ignore"):
+    total = float(np.trapezoid(half * fisher, times))
+    largest = max(total, energy)
+    with np.errstate(over="ignore", invalid="ignore"):
         spread = np.exp(growth)
         factor = np.sqrt(np.trapezoid(half * spread**2, times))
-        direct = float(np.trapezoid(half * spread * np.sqrt(fisher), times))
-    total = float(np.trapezoid(half * fisher, times))
+        # What has no error at a time does not spread there, however much it would.
+        direct = float(np.trapezoid(np.where(fisher > 0, half * spread * np.sqrt(fisher), 0.0), times))
     return Bound(
         direct=direct,
-        cauchy_schwarz=float(factor * np.sqrt(total)),
-        residual=float(factor * np.sqrt(max(0.0, energy))),
+        cauchy_schwarz=float(factor * np.sqrt(total)) if total > 0 else 0.0,
+        residual=float(factor * np.sqrt(largest)) if largest > 0 else 0.0,
         fisher=total,
         energy=energy,
         log_expansion=float(growth.max()),
@@ -174,7 +252,7 @@ def inside(rows: Float[np.ndarray, "n dim"], box: Float[np.ndarray, "2 dim"]) ->
 
 
 def grid_wasserstein(
-    p: Float[np.ndarray, "*grid"], q: Float[np.ndarray, "*grid"], spacing: float | Float[np.ndarray, " dim"]
+    p: Float[np.ndarray, "*grid"], q: Float[np.ndarray, "*other"], spacing: float | Float[np.ndarray, " dim"]
 ) -> float:
     """Exact Wasserstein-2 distance between two histograms on one grid.
 
@@ -191,7 +269,7 @@ def grid_wasserstein(
     Raises
     ------
     ValueError
-        If a mass is negative, NaN or infinite, or all are zero.
+        If the shapes differ, a mass is negative, NaN or infinite, or all are zero.
 
     Examples
     --------
@@ -202,6 +280,8 @@ def grid_wasserstein(
     """
     import ot
 
+    if p.shape != q.shape:
+        raise ValueError(f"q must be on the grid of p, shape {p.shape}, got {q.shape}")
     steps = np.broadcast_to(check_array(spacing, "spacing", ndim=(0, 1)), (p.ndim,))
     sides = []
     for name, masses in (("p", p), ("q", q)):
@@ -218,8 +298,8 @@ def grid_wasserstein(
 def sample_distance(X: Any, Y: Any, box: Float[np.ndarray, "2 dim"], *, n_bins: int = 64) -> float:
     """Wasserstein-2 distance between two samples inside a box.
 
-    In one dimension that of the quantile functions, in two that of the histograms (`grid_wasserstein`), in more that of at
-    most 2000 rows of each.
+    In one dimension that of the quantile functions, in two that of the histograms (`grid_wasserstein`), in more that of the
+    rows, of at most 2000 of each, chosen at random with one fixed seed.
 
     Parameters
     ----------
@@ -233,7 +313,7 @@ def sample_distance(X: Any, Y: Any, box: Float[np.ndarray, "2 dim"], *, n_bins: 
     >>> sample_distance([[0.1], [9.0]], [[0.4]], np.array([[0.0], [1.0]]))
     0.30000000000000004
     """
-    check_number(n_bins, "n_bins", minimum=2)
+    check_integer(n_bins, "n_bins", minimum=2)
     dim = box.shape[1]
     if dim == 2:
         masses = [histogram(rows, box, n_bins)[0] for rows in (X, Y)]
@@ -244,5 +324,8 @@ def sample_distance(X: Any, Y: Any, box: Float[np.ndarray, "2 dim"], *, n_bins: 
         rows = rows[inside(rows, box)]
         if not len(rows):
             raise ValueError(f"box holds no row of {name}: it spans {box[0].tolist()} to {box[1].tolist()}")
-        kept.append(rows if dim == 1 else rows[:MOST_ROWS])
+        if dim > 1 and len(rows) > MOST_ROWS:
+            # Not the first ones, since a table may be sorted.
+            rows = numpy_generator(0).permutation(rows)[:MOST_ROWS]
+        kept.append(rows)
     return wasserstein(kept[0], kept[1], p=2)

@@ -12,10 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from semigroup.base import check_integer, check_number
-from semigroup.densities.fokker_planck_gap.potential import Potential, Score, derivatives, score_of
+from semigroup.densities.fokker_planck_gap.potential import Potential, Score, derivatives
 from semigroup.densities.fokker_planck_gap.residual import check_schedule, residual_gradient
 from semigroup.schedules import Schedule
-from semigroup.sde import Keep, SolverFailed, euler_maruyama, solve_ode_with_divergence
+from semigroup.sde import Keep, SolverFailed, euler_maruyama, solve_ode, solve_ode_with_divergence
 
 __all__ = ["FeynmanKac", "feynman_kac", "log_normal", "ode_log_density", "sample_ode", "sample_sde", "sampling_times"]
 
@@ -31,6 +31,8 @@ def sampling_times(horizon: float, n_steps: int = 200, *, n_last: int = 10, refi
     [1.0, 0.75, 0.5, 0.25, 0.17, 0.08, 0.0]
     """
     check_number(horizon, "horizon", above=0)
+    check_integer(n_last, "n_last", minimum=1)
+    check_integer(refinement, "refinement", minimum=1)
     check_integer(n_steps, "n_steps", minimum=n_last + 1)
     step = horizon / n_steps
     coarse = [horizon - i * step for i in range(n_steps - n_last)]
@@ -62,6 +64,8 @@ def sample_ode(
 
     Raises
     ------
+    ValueError
+        If the times do not decrease, or the schedule has no noise.
     SolverFailed
         If the score is NaN or infinite; says at which step, and at what share of the points.
 
@@ -72,7 +76,7 @@ def sample_ode(
     >>> ends.shape, round(ends.item(), 3)
     (torch.Size([1, 1, 1]), 1.0)
     """
-    check_schedule(schedule, times[-1], times[0])
+    _check_times(times, schedule)
     return euler_maruyama(_reverse_drift(score, times, schedule, 0.5), x, times, 0.0, keep=keep)
 
 
@@ -89,12 +93,18 @@ def sample_sde(
 
     Parameters, errors and result are those of `sample_ode`; `generator` is on the device of `x`.
     """
-    check_schedule(schedule, times[-1], times[0])
+    _check_times(times, schedule)
 
     def noise(t: float) -> float:
         return 0.0 if t == times[-2] else float(schedule.diffusion(t))
 
     return euler_maruyama(_reverse_drift(score, times, schedule, 1.0), x, times, noise, generator, keep=keep)
+
+
+def _check_times(times: Sequence[float], schedule: Schedule) -> None:
+    if len(times) < 2 or not (np.diff(times) < 0).all() or times[-1] < 0:
+        raise ValueError("times must decrease, from the horizon to a time >= 0 (sampling_times)")
+    check_schedule(schedule, times[-1], times[0])
 
 
 def _reverse_drift(
@@ -148,6 +158,8 @@ def ode_log_density(
 
     Raises
     ------
+    ValueError
+        If not exactly one of potential and score is given, or a time or the prior's width is out of range.
     SolverFailed
         If the ODE cannot be solved.
 
@@ -164,17 +176,33 @@ def ode_log_density(
     """
     if (potential is None) == (score is None):
         raise ValueError("potential or score must be given, and not both")
+    check_number(prior_std, "prior_std", above=0)
+    check_number(min_time, "min_time", minimum=0, below=horizon)
     check_schedule(schedule, min_time, horizon)
-    gradient = score_of(potential) if potential is not None else score
-    assert gradient is not None
+    span = [min_time, horizon]
+    if score is not None:
 
-    def drift(y: Tensor, t: float) -> Tensor:
-        s = gradient(y, y.new_full((len(y),), t))
-        return float(schedule.rate(t)) * y - float(schedule.diffusion(t)) ** 2 / 2 * s
+        def drift(y: Tensor, t: float) -> Tensor:
+            s = score(y, y.new_full((len(y),), t))
+            return float(schedule.rate(t)) * y - float(schedule.diffusion(t)) ** 2 / 2 * s
+
+        with torch.no_grad():
+            path, integral = solve_ode_with_divergence(drift, x, span, rtol=rtol, atol=atol)
+        return log_normal(path[:, -1], prior_std) + integral[:, -1]
+    assert potential is not None
+    dim = x.shape[1]
+
+    def rates(state: Tensor, t: float) -> Tensor:
+        # The jet has the divergence in closed form, so that the integral is one more column of the state.
+        y = state[:, :dim]
+        jet = derivatives(potential, y, y.new_full((len(y),), t))
+        rate, half = float(schedule.rate(t)), float(schedule.diffusion(t)) ** 2 / 2
+        return torch.cat([rate * y - half * jet.gradient, (rate * dim - half * jet.laplacian)[:, None]], dim=1)
 
     with torch.no_grad():
-        path, integral = solve_ode_with_divergence(drift, x, [min_time, horizon], rtol=rtol, atol=atol)
-    return log_normal(path[:, -1], prior_std) + integral[:, -1]
+        start = torch.cat([x, torch.zeros_like(x[:, :1])], dim=1)
+        end = solve_ode(rates, start, span, rtol=rtol, atol=atol, keep="last")[:, -1]
+    return log_normal(end[:, :dim], prior_std) + end[:, dim]
 
 
 def log_normal(x: Float[Tensor, "batch dim"], std: float) -> Float[Tensor, " batch"]:
@@ -233,6 +261,11 @@ def feynman_kac(
     generator : torch.Generator
         On the device of `x`.
 
+    Raises
+    ------
+    ValueError
+        If `t` is not within [0, horizon], or a count or the prior's width is not positive.
+
     Examples
     --------
     An exact potential has no gap.
@@ -252,6 +285,11 @@ def feynman_kac(
     >>> bool((found.gap.abs() < 1e-4).all()), bool((found.gradient.abs() < 1e-4).all())
     (True, True)
     """
+    check_number(prior_std, "prior_std", above=0)
+    check_number(t, "t", minimum=0, maximum=horizon)
+    check_integer(n_paths, "n_paths", minimum=1)
+    check_integer(n_steps, "n_steps", minimum=1)
+    check_schedule(schedule, t, horizon)
     batch, dim = x.shape
     grid = t + (horizon - t) * np.linspace(0, 1, n_steps + 1) ** 2
     scales, stds = (np.array([float(part(s)) for s in grid]) for part in (schedule.scale, schedule.std))

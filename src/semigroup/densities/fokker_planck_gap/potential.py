@@ -27,7 +27,6 @@ Score = Callable[[Tensor, Tensor], Tensor]
 Activation = Literal["softplus", "silu", "tanh"]
 ACTIVATIONS: tuple[Activation, ...] = ("softplus", "silu", "tanh")
 
-MOST_EXACT = 20  # dimensions; beyond, the exact Laplacian costs more than probes that are as good
 KINKED = (
     nn.ReLU,
     nn.ReLU6,
@@ -116,7 +115,7 @@ class PotentialNetwork(nn.Module):
             value, slope = self._activate(hidden)
             slopes.append(slope)
             hidden = layer(value)
-        gradient = rest[-1].weight * self._activate(hidden)[1]
+        gradient = rest[-1].weight * self._slope(hidden)
         for layer, slope in zip(reversed(rest[:-1]), reversed(slopes), strict=True):
             gradient = gradient @ layer.weight * slope
         return gradient @ first.weight[:, 1:]
@@ -153,10 +152,14 @@ class PotentialNetwork(nn.Module):
         if self.activation == "tanh":
             value = torch.tanh(h)
             return value, 1 - value**2
-        gate = torch.sigmoid(self.beta * h if self.activation == "softplus" else h)
         if self.activation == "silu":
+            gate = torch.sigmoid(h)
             return h * gate, gate * (1 + h * (1 - gate))
-        return F.softplus(h, self.beta), gate
+        return F.softplus(h, self.beta), torch.sigmoid(self.beta * h)
+
+    def _slope(self, h: Tensor) -> Tensor:
+        """The activation's derivative alone, where its value is not needed."""
+        return torch.sigmoid(self.beta * h) if self.activation == "softplus" else self._activate(h)[1]
 
     def _bend(self, h: Tensor, value: Tensor, slope: Tensor) -> Tensor:
         """The activation's second derivative, from what `_activate` gave."""
@@ -198,13 +201,13 @@ def derivatives(
     x : Tensor, shape (batch, dim)
     t : Tensor, shape (batch,)
     probes : Tensor, shape (probe, batch, dim), optional
-        Random signs (`semigroup.sde.rademacher`), for Hutchinson's estimate of the Laplacian.
+        Random signs (`semigroup.sde.rademacher`), for Hutchinson's estimate of the Laplacian; the exact one costs a derivative
+        a column.
 
     Raises
     ------
     ValueError
-        If the potential gives more than one number a row, has an activation that is not twice differentiable, or if there are
-        over 20 dimensions and no probes.
+        If the potential gives more than one number a row, or has an activation that is not twice differentiable.
 
     Examples
     --------
@@ -212,10 +215,6 @@ def derivatives(
     >>> jet.value.item(), jet.time.item(), jet.gradient.tolist(), jet.laplacian.item()
     (6.0, 2.0, [[6.0, 6.0]], 12.0)
     """
-    if probes is None and x.shape[1] > MOST_EXACT:
-        raise ValueError(
-            f"x has {x.shape[1]} columns; the exact Laplacian is for at most {MOST_EXACT}: give probes (Hutchinson's estimate)"
-        )
     _check_smooth(potential)
     if isinstance(potential, PotentialNetwork) and probes is None:
         return potential.jet(x, t)
