@@ -1,5 +1,7 @@
 """The measurements behind the claims of the ODE-SDE gap: right on known cases, and able to fail."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -21,6 +23,14 @@ def test_gaussian_cases_have_the_distances_of_an_independent_implementation_and_
     assert case.bound.fisher == pytest.approx(0.025871, abs=1e-6)
     assert case.bound.fisher == pytest.approx(case.identity_right, abs=1e-6)
     assert case.distance <= case.bound.direct <= case.bound.cauchy_schwarz <= case.bound.residual
+    assert claims.agrees(case)
+    for changed in (
+        {"distance": case.distance + 2e-4},
+        {"bound": replace(case.bound, fisher=case.bound.fisher + 3e-6)},
+        {"bound": replace(case.bound, direct=case.bound.direct - 2e-3)},
+        {"bound": replace(case.bound, residual=case.bound.residual + 2e-3)},
+    ):
+        assert not claims.agrees(replace(case, **changed))
     honest = claims.residual
     monkeypatch.setattr(claims, "residual", lambda *args: 1.01 * honest(*args))
     wrong = claims.gaussian_case("a = 1.1 p", claims.CASES["a = 1.1 p"], n_times=301)
@@ -109,5 +119,21 @@ def test_runs_in_the_plane_give_finite_distances(monkeypatch):
     assert all(np.isfinite(value) for value in run.values())
 
 
-def test_a_step_on_the_gradient_costs_more():
-    assert claims.step_seconds("gradient", 15) > claims.step_seconds("residual", 15)
+def test_seconds_of_a_step_are_without_what_a_fit_costs_once(monkeypatch):
+    clock = {"now": 0.0}
+
+    class Fake:
+        def __init__(self, n_steps, **options):
+            self.seconds = 7.0 + 0.25 * n_steps
+
+        def fit(self, X):
+            clock["now"] += self.seconds
+
+    monkeypatch.setattr(claims, "PotentialDiffusion", Fake)
+    monkeypatch.setattr(claims.time, "process_time", lambda: clock["now"])
+    assert claims.step_seconds("gradient", 15) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("penalty", ["residual", "gradient"])
+def test_seconds_of_a_step_can_be_measured(penalty):
+    assert np.isfinite(claims.step_seconds(penalty, 5))

@@ -125,6 +125,23 @@ CASES: dict[str, Callable[[Tensor], Tensor]] = {
     "a = 2.2": lambda t: torch.full_like(t, 2.2),
     "a = p (exact)": _true_precision,
 }
+# Of an independent implementation: W2, Fisher term, and the three bounds.
+INDEPENDENT = {
+    "a = 1.1 p": (0.48001, 0.025871, (0.519, 0.532, 0.551)),
+    "a = 0.9 p": (0.73573, 0.034560, (0.832, 0.914, 0.960)),
+    "a = 2.2": (0.21662, 0.034534, (0.229, 0.234, 0.240)),
+}
+
+
+def agrees(case: GaussianCase) -> bool:
+    """Whether a case is that of the independent implementation: W2 to 1e-4, Fisher term to 1e-6, bounds to 1e-3."""
+    distance, fisher, bounds = INDEPENDENT[case.name]
+    found = (case.bound.direct, case.bound.cauchy_schwarz, case.bound.residual)
+    return (
+        abs(case.distance - distance) <= 1e-4
+        and abs(case.bound.fisher - fisher) <= 1e-6
+        and bool(np.abs(np.subtract(found, bounds)).max() <= 1e-3)
+    )
 
 
 @claim(
@@ -135,8 +152,10 @@ CASES: dict[str, Callable[[Tensor], Tensor]] = {
     quick=True,
 )
 def identity_and_bounds_hold_in_closed_form(scale: Scale) -> Measurement:
-    """Identity to 1e-6 and W2 <= direct <= Cauchy-Schwarz <= residual in three cases, W2 < 4e-4 for the exact potential;
-    fixed before.
+    """Identity to 1e-6 and W2 <= direct <= Cauchy-Schwarz <= residual in three cases, W2 < 4e-4 for the exact potential, and the
+    values of an independent implementation to the digits that it prints; fixed before.
+
+    That the residual bound is made of no less than the Fisher term is its definition, so that the energy is held against it.
     """
     cases = [gaussian_case(name, a) for name, a in CASES.items()]
     table = [
@@ -153,14 +172,18 @@ def identity_and_bounds_hold_in_closed_form(scale: Scale) -> Measurement:
     ]
     mismatch = max(abs(case.bound.fisher - case.identity_right) for case in cases)
     ordered = all(
-        case.distance <= case.bound.direct <= case.bound.cauchy_schwarz <= case.bound.residual for case in cases[:3]
+        case.distance <= case.bound.direct <= case.bound.cauchy_schwarz <= case.bound.residual
+        and case.bound.fisher <= case.bound.energy
+        for case in cases[:3]
     )
     return Measurement(
         figure=mismatch,
-        holds=mismatch <= 1e-6 and ordered and cases[3].distance < 4e-4,
-        threshold="identity to 1e-6, bounds in order, W2 < 4e-4 for the exact potential",
+        holds=mismatch <= 1e-6 and ordered and all(map(agrees, cases[:3])) and cases[3].distance < 4e-4,
+        threshold="identity to 1e-6, bounds in order, the independent implementation's values (W2 to 1e-4, Fisher terms to "
+        "1e-6, bounds to 1e-3), W2 < 4e-4 for the exact potential",
         unit="largest mismatch of the energy identity, nats",
-        paper="W2 .48001, .73573, .21662 and Fisher terms .025871, .034560, .034534 in an independent implementation",
+        paper="W2 .48001, .73573, .21662, Fisher terms .025871, .034560, .034534, bounds .519/.532/.551, .832/.914/.960, "
+        ".229/.234/.240 in an independent implementation",
         table=table,
         note="d = 1, f = -x, g = 1, T = 5, data N(0, 4), prior N(0, 1/2); Gaussian laws, the library's derivatives.",
         plot=_draw_bounds(cases),
@@ -209,7 +232,20 @@ def pool(masses: Float[np.ndarray, "rows columns"], factor: int) -> Float[np.nda
     return masses.reshape(rows, factor, columns, factor).sum((1, 3))
 
 
-def paper_distances(name: str, weight: str, factor: int) -> tuple[float, float, float]:
+# ODE to SDE, ODE to truth and SDE to truth at the four weights, of an independent implementation.
+INDEPENDENT_DISTANCES = {
+    "blob": [(0.1077, 0.1047, 0.0467), (0.0557, 0.0777, 0.0543), (0.0539, 0.0726, 0.0654), (0.0470, 0.1313, 0.1264)],
+    "circles2": [
+        (0.1158, 0.1198, 0.0476),
+        (0.0727, 0.0858, 0.0577),
+        (0.0556, 0.0910, 0.0674),
+        (0.0413, 0.0969, 0.0954),
+    ],
+    "checker": [(0.1649, 0.1563, 0.0606), (0.0846, 0.1067, 0.0734), (0.0594, 0.1069, 0.1075), (0.0459, 0.1818, 0.1793)],
+}
+
+
+def paper_distances(name: str, weight: str, factor: int = 1) -> tuple[float, float, float]:
     """ODE to SDE, ODE to truth and SDE to truth, from the published histograms."""
     arrays = shipped_arrays("histograms")
     keys = (f"ode__{name}__w{weight}", f"sde__{name}__w{weight}", f"truth__{name}")
@@ -226,15 +262,16 @@ def paper_distances(name: str, weight: str, factor: int) -> tuple[float, float, 
 )
 def penalty_closes_the_gap_in_the_published_histograms(scale: Scale) -> Measurement:
     """On each of three sets: the gap falls with the weight, to at most half; ODE to truth is less at 0.1 and 1 than at 0;
-    SDE to truth rises.
+    SDE to truth rises; all distances within 0.003 of an independent implementation's.
 
-    Fixed before. At scale cpu the histograms are pooled to 32 x 32, which moves a distance by some thousandths.
+    Fixed before. Histograms pooled to 32 x 32 will not do: that alone raises a distance by about 0.02.
     """
     shipped_arrays("histograms")
-    factor = 2 if scale == "cpu" else 1
-    cases = [(name, weight, factor) for name in NAMES for weight in WEIGHTS]
-    found = dict(zip([case[:2] for case in cases], side_by_side(paper_distances, cases), strict=True))
-    holds, ratios = True, []
+    cases = [(name, weight) for name in NAMES for weight in WEIGHTS]
+    found = dict(zip(cases, side_by_side(paper_distances, cases), strict=True))
+    ratios: list[float] = []
+    off = max(np.abs(np.subtract([found[n, w] for w in WEIGHTS], INDEPENDENT_DISTANCES[n])).max() for n in NAMES)
+    holds = bool(off <= 0.003)
     for name in NAMES:
         gap, ode, sde = np.array([found[name, weight] for weight in WEIGHTS]).T
         ratios.append(gap[3] / gap[0])
@@ -247,11 +284,13 @@ def penalty_closes_the_gap_in_the_published_histograms(scale: Scale) -> Measurem
     return Measurement(
         figure=float(max(ratios)),
         holds=holds,
-        threshold="gap falls with the weight, gap(10) / gap(0) <= 0.5, ODE to truth better at 0.1 and 1, SDE to truth rises",
+        threshold="gap falls with the weight, gap(10) / gap(0) <= 0.5, ODE to truth better at 0.1 and 1, SDE to truth rises, "
+        "distances within 0.003 of the independent implementation's",
         unit="largest gap(w = 10) / gap(w = 0)",
         paper=".44, .36, .28 by full 64 x 64 transport in an independent implementation",
         table=table,
-        note=f"Exact transport of the published histograms on +-3.5, {64 // factor} x {64 // factor} nodes.",
+        note="Exact transport of the published histograms on +-3.5, 64 x 64 nodes; the distances differ from the independent "
+        f"implementation's by at most {off:.4f}.",
         plot=_draw_table(found),
     )
 
@@ -328,11 +367,12 @@ def published_networks_give_their_histograms(scale: Scale) -> Measurement:
     histogram as those.
 
     And mean R^2 over the box and [0, 10] within 100 to 400 at weight 0 and at most 0.01 at weight 10. Fixed before, on the
-    checkerboard at scale cpu (5000 samples, 400 steps against the paper's 800), on all twelve networks at scale gpu.
+    checkerboard at scale cpu, on all twelve networks at scale gpu. The paper's 800 steps are needed: with 400 of them
+    and 5000 samples the gap was 0.27 where 5000 redrawn rows have 0.21.
     """
     shipped_arrays("potentials")
     if scale == "cpu":
-        cases: list[tuple[Any, ...]] = [("checker", weight, 5000, 400, "cpu") for weight in ("0.0", "10.0")]
+        cases: list[tuple[Any, ...]] = [("checker", weight, 20_000, 800, "cpu") for weight in ("0.0", "10.0")]
     else:
         n = 100_000 if scale == "gpu" else 3_000_000
         cases = [(name, weight, n, 800, "cuda") for name in NAMES for weight in WEIGHTS]
@@ -430,20 +470,24 @@ def line_laws(
     return ode, LineLaw(centres[order], masses[order])
 
 
-def two_intervals(n: int, rng: np.random.Generator) -> Float[np.ndarray, "n 1"]:
-    """Rows uniform on [-2.25, -0.75] and [0.75, 2.25].
-
-    The intervals lie about 0, because a mean of m leaves m exp(-T) at the horizon, where the prior has none; at T = 5 and m
-    = 0.75 that alone shifts enough mass between the intervals to put the two laws of the exact score 0.08 apart.
-    """
-    u = 3 * rng.random((n, 1))
-    return np.where(u < 1.5, u - 2.25, u - 0.75)
+# Middles of the two intervals. A mean of m leaves m exp(-T) at the horizon, where the prior has none; at T = 5 and m = -0.75 that
+# alone shifts enough mass between the intervals to put the two laws of the exact score 0.08 apart. About 0 they are not.
+CENTRES = (0.0, -0.75)
 
 
-def two_intervals_law(n: int = 4000) -> LineLaw:
+def two_intervals(n: int, rng: np.random.Generator, centre: float = 0.0) -> Float[np.ndarray, "n 1"]:
+    """Rows uniform on [-2.25, -0.75] and [0.75, 2.25], both moved by `centre`."""
+    return centre + _spread_out(3 * rng.random((n, 1)))
+
+
+def two_intervals_law(n: int = 4000, centre: float = 0.0) -> LineLaw:
     """The same by its quantiles."""
-    u = 3 * (np.arange(n) + 0.5) / n
-    return LineLaw(np.where(u < 1.5, u - 2.25, u - 0.75), np.full(n, 1 / n))
+    return LineLaw(centre + _spread_out(3 * (np.arange(n) + 0.5) / n), np.full(n, 1 / n))
+
+
+def _spread_out(u: np.ndarray) -> np.ndarray:
+    """[0, 3] on the two intervals."""
+    return np.where(u < 1.5, u - 2.25, u - 0.75)
 
 
 def line_run(
@@ -452,6 +496,7 @@ def line_run(
     seed: int,
     n_steps: int = 4000,
     n_penalised: int = 2000,
+    centre: float = 0.0,
 ) -> dict[str, float]:
     """Train on the two intervals, the penalty on in the last steps only, and measure the exact laws of the result."""
     began = time.process_time()
@@ -467,10 +512,10 @@ def line_run(
         standardize=False,
         box=(-3.5, 3.5),
         random_state=seed,
-    ).fit(two_intervals(20_000, np.random.default_rng([seed, 1])))
+    ).fit(two_intervals(20_000, np.random.default_rng([seed, 1]), centre))
     seconds = time.process_time() - began
     ode, sde = line_laws(model.network_.score, sampling_times(5.0, 800), OrnsteinUhlenbeck(5.0), model.prior_std_)
-    truth = two_intervals_law()
+    truth = two_intervals_law(centre=centre)
     dropped = float(ode.masses[np.abs(ode.points) >= 3.5].sum())
     ode, sde = ode.within(3.5), sde.within(3.5)
     return {
@@ -529,24 +574,25 @@ def directions(plain: list[dict[str, float]], penalised: list[dict[str, float]])
     source="Main table, trained from nothing",
 )
 def penalty_closes_the_gap_of_models_trained_here(scale: Scale) -> Measurement:
-    """Mean ratio of gaps at most 0.75; gap and ODE to truth fall and SDE to truth rises in at least 4 of 5 seeds. Fixed before.
+    """Mean ratio of gaps at most 0.75; gap and ODE to truth fall and SDE to truth rises in at least two thirds of the runs, which
+    an independent implementation asked for.
 
-    At scale cpu on two intervals of the line, the laws computed without sampling; at scale gpu on the three laws in the
-    plane, where all weights are trained and the comparison is of 0 and 0.1 (in at least 7 of the 9 runs).
+    At scale cpu on two intervals of the line, about 0 and about -0.75, the laws computed without sampling; at scale gpu on the
+    three laws in the plane, where all weights are trained and the comparison is of 0 and 0.1.
     """
     if scale == "cpu":
         seeds = range(5)
         weights: tuple[float, ...] = (0.0, 0.1)
-        names: tuple[str, ...] = ("two intervals",)
-        cases: list[tuple[Any, ...]] = [(weight, "residual", seed) for weight in weights for seed in seeds]
+        names: tuple[str, ...] = tuple(f"two intervals about {centre:g}" for centre in CENTRES)
+        cases: list[tuple[Any, ...]] = [
+            (w, "residual", seed, 4000, 2000, c) for w in weights for c in CENTRES for seed in seeds
+        ]
         runs = side_by_side(line_run, cases)
-        needed = 4
     else:
         seeds, weights, names = range(3), (0.0, 0.1, 1.0, 10.0), NAMES
         n_steps, n_samples = (20_000, 100_000) if scale == "gpu" else (100_000, 1_000_000)
         cases = [(n, w, seed, n_steps, n_samples, "cuda") for w in weights for n in names for seed in seeds]
         runs = side_by_side(plane_run, cases, "cuda")
-        needed = 7
     size = len(runs) // len(weights)
     by_weight = {weight: runs[i * size : (i + 1) * size] for i, weight in enumerate(weights)}
     ratio, counts = directions(by_weight[0.0], by_weight[0.1])
@@ -559,8 +605,8 @@ def penalty_closes_the_gap_of_models_trained_here(scale: Scale) -> Measurement:
     means = {w: np.mean([run["gap"] for run in group]) for w, group in by_weight.items()}
     return Measurement(
         figure=ratio,
-        holds=ratio <= 0.75 and min(counts.values()) >= needed,
-        threshold=f"mean ratio <= 0.75, and each direction in >= {needed} of {size} runs",
+        holds=ratio <= 0.75 and 3 * min(counts.values()) >= 2 * size,
+        threshold="mean ratio <= 0.75, and each direction in at least two thirds of the runs",
         unit="gap at weight 0.1 over gap at weight 0",
         paper=".52, .63, .51 in the plane; .55 on the line in an independent implementation with 5000 samples",
         baseline=float(means[0.0]),
@@ -569,30 +615,47 @@ def penalty_closes_the_gap_of_models_trained_here(scale: Scale) -> Measurement:
         n_seeds=len(seeds),
         table=table,
         note="; ".join(f"{name} in {count} of {size}" for name, count in counts.items())
-        + f". Mean gap {means[0.0]:.3f} to {means[0.1]:.3f}.",
-        plot=_draw_runs(by_weight),
+        + f". Mean gap {means[0.0]:.3f} to {means[0.1]:.3f}. {_by_name(names, by_weight)}",
+        plot=_draw_runs(names, by_weight),
     )
 
 
-def _draw_runs(by_weight: dict[float, list[dict[str, float]]]) -> Figure:
+def _by_name(names: tuple[str, ...], by_weight: dict[float, list[dict[str, float]]]) -> str:
+    """Of each law: the ratio of the gaps and the counts of `directions`."""
+    parts = []
+    for name, plain, penalised in zip(names, *(_grouped(by_weight[w], len(names)) for w in (0.0, 0.1)), strict=True):
+        ratio, counts = directions(plain, penalised)
+        parts.append(f"{name}: ratio {ratio:.2f}, counts {', '.join(map(str, counts.values()))} of {len(plain)}")
+    return "; ".join(parts) + "."
+
+
+def _grouped(runs: list[dict[str, float]], n_groups: int) -> list[list[dict[str, float]]]:
+    """Equal consecutive parts."""
+    size = len(runs) // n_groups
+    return [runs[i * size : (i + 1) * size] for i in range(n_groups)]
+
+
+def _draw_runs(names: tuple[str, ...], by_weight: dict[float, list[dict[str, float]]]) -> Figure:
     figure, axes = new_figure(1, 3, width=10.5, height=3.2)
     for ax, key, title in zip(
         axes[0], ("gap", "ode_truth", "sde_truth"), ("ODE to SDE", "ODE to truth", "SDE to truth"), strict=True
     ):
         values = np.array([[run[key] for run in group] for group in by_weight.values()])
-        ax.plot(range(len(values)), values, ".-", color="0.6", linewidth=1)
-        ax.plot(range(len(values)), values.mean(1), "o-", color=COLORS[1], label="mean")
+        groups = np.split(values, len(names), axis=1)
+        for i, (name, own) in enumerate(zip(names, groups, strict=True)):
+            ax.plot(range(len(own)), own, ".-", color=COLORS[i], linewidth=0.6, alpha=0.5)
+            ax.plot(range(len(own)), own.mean(1), "o-", color=COLORS[i], label=f"{name} (mean)")
         ax.set_xticks(range(len(values)), [f"{weight:g}" for weight in by_weight])
         ax.set_xlabel("weight of the residual")
         ax.set_ylim(bottom=0)
         ax.set_title(title)
     axes[0, 0].set_ylabel("Wasserstein-2 (units of the data)")
-    axes[0, 0].legend()
+    axes[0, 2].legend(fontsize="small")
     return figure
 
 
 def step_seconds(penalty: Literal["residual", "gradient"], n_steps: int = 60) -> float:
-    """Processor seconds of a penalised step."""
+    """Processor seconds of a penalised step: what `n_steps` more of them add, so that what a fit costs once is not in it."""
     line_X = two_intervals(2000, np.random.default_rng(0))
     options: dict[str, Any] = {
         "penalty": penalty,
@@ -604,10 +667,13 @@ def step_seconds(penalty: Literal["residual", "gradient"], n_steps: int = 60) ->
         "residual_weight": 1e-3,
         "random_state": 0,
     }
-    PotentialDiffusion(n_steps=3, **options).fit(line_X)
-    began = time.process_time()
-    PotentialDiffusion(n_steps=n_steps, **options).fit(line_X)
-    return (time.process_time() - began) / n_steps
+    seconds = []
+    # The first is for what is loaded and compiled on first use.
+    for length in (3, 10, 10 + n_steps):
+        began = time.process_time()
+        PotentialDiffusion(n_steps=length, **options).fit(line_X)
+        seconds.append(time.process_time() - began)
+    return (seconds[2] - seconds[1]) / n_steps
 
 
 @claim(
@@ -620,8 +686,9 @@ def residual_beats_its_gradient_at_equal_cost(scale: Scale) -> Measurement:
     """Mean gap over seeds, each penalty at that weight of 0.1 and 1 with the better ODE; the residual's at most the
     gradient's. Fixed before.
 
-    Same network, start and points; the penalised phase has as many steps of either kind as take the processor time of 2000
-    steps with the residual.
+    Same network, start and points, and the same 2000 steps before the penalty, to the last digit; the penalised phase has as many
+    steps of either kind as take the processor time of 2000 steps with the residual, and its learning rate falls once more at
+    70 % of them.
     """
     n_seeds, weights = (3, (0.1, 1.0)) if scale == "cpu" else (10, (0.01, 0.1, 1.0, 10.0))
     share = min(1.0, step_seconds("residual") / step_seconds("gradient"))
