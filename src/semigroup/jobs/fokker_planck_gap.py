@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from matplotlib.ticker import LogLocator
 from sklearn.base import clone
 
 from semigroup.base import check_array, numpy_generator, seed_from
@@ -209,6 +210,7 @@ def _draw_gap(
     ax.set(xscale="log", yscale="log", xlabel="time of the forward process")
     ax.set_ylabel("residual over the box, rms (1 / time)")
     ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
     ax.yaxis.set_minor_formatter("{x:g}")
     ax.legend(fontsize="small")
     return Picture(

@@ -74,12 +74,13 @@ def residual_gradient(
     potential: Potential, x: Float[Tensor, "batch dim"], t: Float[Tensor, " batch"], schedule: Schedule
 ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, " batch"]]:
     """``grad R`` of a potential, by differentiating R once more, and R itself."""
-
-    def total(y: Tensor) -> tuple[Tensor, Tensor]:
+    trained = torch.is_grad_enabled()
+    with torch.enable_grad():
+        # Plain automatic differentiation: torch.func.grad costs half as much again on the few rows of a step.
+        y = x if x.requires_grad else x.detach().requires_grad_()
         R = residual(potential, y, t, schedule)
-        return R.sum(), R
-
-    return torch.func.grad(total, has_aux=True)(x)
+        (gradient,) = torch.autograd.grad(R.sum(), y, create_graph=trained)
+    return (gradient, R) if trained else (gradient, R.detach())
 
 
 def score_residual(
