@@ -457,7 +457,17 @@ METHODS: tuple[Method, ...] = (
         ),
         keywords="score-based generative model, probability flow ODE, reverse SDE, likelihood of a diffusion model, "
         "score matching, physics-informed, PINN, regularisation, sampler, Feynman-Kac, Wasserstein bound, audit of a model",
-        tour={"n_steps": 1500, "learning_rate": 8e-3, "batch_size": 256, "n_residual": 128, "random_state": 0},
+        tour={
+            "n_steps": 1000,
+            "learning_rate": 2.4e-2,
+            "beta": 8.0,
+            "horizon": 3.0,
+            "residual_weight": 0.05,
+            "hidden": (64, 64, 64),
+            "batch_size": 256,
+            "n_residual": 128,
+            "random_state": 0,
+        },
     ),
     Method(
         slug="minority-guidance",
