@@ -116,7 +116,10 @@ def seeded(seed: int) -> Iterator[None]:
     """Torch's generators seeded inside the block, for initial weights and dropout, and as they were after it."""
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
+        # torch.manual_seed would do the same, and keep a stack trace for each call while CUDA is not in use.
+        torch.default_generator.manual_seed(seed)
+        if devices:
+            torch.cuda.manual_seed(seed)
         yield
 
 
