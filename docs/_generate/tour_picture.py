@@ -24,4 +24,4 @@ if __name__ == "__main__":
         draw.text((x + WIDTH / 2, y), name, fill="black", font=font, anchor="ma")
         figure = ImageOps.contain(Image.open(path).convert("RGB"), (WIDTH, HEIGHT), Image.Resampling.LANCZOS)
         sheet.paste(figure, (x + (WIDTH - figure.width) // 2, y + TITLE + (HEIGHT - figure.height) // 2))
-    sheet.quantize(128, dither=Image.Dither.NONE).save(out, optimize=True)
+    sheet.quantize(96, dither=Image.Dither.NONE).save(out, optimize=True)
