@@ -57,9 +57,11 @@ def test_exact_scores_of_one_gaussian_are_those_of_linear_shrinkage():
 
 def test_first_claim_fails_where_nothing_is_rare(monkeypatch):
     found = claims.tweedie_favours_the_majority("cpu")
-    assert found.holds
     off = np.array([abs(row["auroc"] - row["auroc_expected"]) for row in found.table])
-    assert f"at {(off > 0.02).sum()} of the 6 noises, by at most {off.max() - 0.02:.3f}." in found.note
+    assert found.holds == (off <= 0.02).all()
+    assert f"at {(off > 0.02).sum()} of the 6 noises, by at most {off.max() - 0.02:.3f}, " in found.note
+    monkeypatch.setattr(claims, "EXPECTED", np.array([(row["ratio"], row["auroc"] + 0.019) for row in found.table]))
+    assert claims.tweedie_favours_the_majority("cpu").holds
     monkeypatch.setattr(claims, "long_tailed_mixture", claims.balanced_mixture)
     assert not claims.tweedie_favours_the_majority("cpu").holds
 

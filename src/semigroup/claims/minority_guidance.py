@@ -99,9 +99,9 @@ EXPECTED = np.array([(1.06, 0.56), (1.36, 0.74), (2.06, 0.955), (3.05, 0.999), (
     quick=True,
 )
 def tweedie_favours_the_majority(scale: Scale) -> Measurement:
-    """Means over seeds against one run of an independent implementation at every noise: ratios within 5 % and AUROC within 0.02,
-    or within three standard deviations of a run where that is more (at the least noise, which is one run's scatter); in the
-    control, ratio and AUROC within 0.02 of 1 and 0.5. Fixed before the final run."""
+    """Means over seeds against one run of an independent implementation at every noise: ratios within 5 % and AUROC within 0.02;
+    in the control, ratio and AUROC within 0.02 of 1 and 0.5. That one run scatters too: the note says by how much it is missed,
+    in standard deviations of a run."""
     n_seeds = 5 if scale == "cpu" else 20
     found, control = [], []
     for seed in range(n_seeds):
@@ -127,13 +127,12 @@ def tweedie_favours_the_majority(scale: Scale) -> Measurement:
     ]
     ratios_agree = np.abs(mean[:, 0] / EXPECTED[:, 0] - 1).max() <= 0.05
     off = np.abs(mean[:, 1] - EXPECTED[:, 1])
-    auroc_agree = (off <= np.maximum(0.02, 3 * spread[:, 1])).all()
-    strict = off[off > 0.02] - 0.02
+    missed = off > 0.02
     control_holds = np.abs(flat - [1.0, 0.5]).max() <= 0.02
     return Measurement(
         figure=float(mean[2, 1]),
-        holds=bool(ratios_agree and auroc_agree and control_holds),
-        threshold="ratios within 5 %, AUROC within 0.02 or 3 spreads of the expected at six noises; control within 0.02",
+        holds=bool(ratios_agree and not missed.any() and control_holds),
+        threshold="ratios within 5 % and AUROC within 0.02 of the expected at six noises; control within 0.02",
         unit="AUROC of the rare components at alpha_bar = 0.5",
         paper="0.955 in an independent implementation",
         baseline=float(flat[2, 1]),
@@ -141,9 +140,15 @@ def tweedie_favours_the_majority(scale: Scale) -> Measurement:
         spread=float(spread[2, 1]),
         n_seeds=n_seeds,
         table=table,
-        note="Exact posterior mean, Euclidean distance, 10 draws, 6000 points a seed. Without regard to the scatter of the one "
-        f"run that is expected, AUROC would miss 0.02 at {len(strict)} of the {len(off)} noises"
-        + (f", by at most {strict.max():.3f}." if len(strict) else "."),
+        note="Exact posterior mean, Euclidean distance, 10 draws, 6000 points a seed. "
+        + f"Ratios {'agree' if ratios_agree else 'do not agree'}, the control {'holds' if control_holds else 'does not hold'}; "
+        + f"AUROC misses 0.02 at {missed.sum()} of the {len(off)} noises"
+        + (
+            f", by at most {(off - 0.02).max():.3f}, {(off / spread[:, 1])[missed].max():.1f} standard deviations of a run from "
+            "the expected run."
+            if missed.any()
+            else "."
+        ),
         plot=_draw_exact(mean, flat),
     )
 

@@ -33,7 +33,7 @@ from semigroup.densities.interpolants.losses import (
     FieldNetworks,
     OneSidedNetwork,
     check_widths,
-    fields_loss,
+    interpolant_loss,
 )
 from semigroup.densities.interpolants.paths import (
     CustomInterpolant,
@@ -1011,7 +1011,7 @@ class _Step:
         t = torch.empty(self.size, device=self.x1.device).uniform_(self.t_min, self.t_max, generator=generator)
         z = torch.randn(x1.shape, generator=generator, device=x1.device) if self.noisy else None
         # Through the module's own call: under several processes it is a wrapper that then averages the gradients.
-        return fields_loss(self.interpolant, self.learn, networks, t, x0, x1, z, precision=self.precision)
+        return interpolant_loss(self.interpolant, self.learn, networks, t, x0, x1, z, precision=self.precision)
 
 
 def _blocks(x: Tensor) -> tuple[Tensor, ...]:

@@ -41,7 +41,6 @@ __all__ = [
     "check_widths",
     "draw_pairs",
     "field_targets",
-    "fields_loss",
     "implicit_score_loss",
     "interpolant_loss",
     "needs_antithetic",
@@ -163,7 +162,8 @@ def field_targets(
 
 def interpolant_loss(
     interpolant: Interpolant,
-    networks: Mapping[str, Network] | nn.ModuleDict,
+    learn: Sequence[str],
+    predict: Callable[[Tensor, Tensor], Mapping[str, Tensor]],
     t: Float[Tensor, " batch"],
     x0: Float[Tensor, "batch *shape"],
     x1: Float[Tensor, "batch *shape"],
@@ -176,8 +176,10 @@ def interpolant_loss(
     Parameters
     ----------
     interpolant : Interpolant
-    networks : mapping of str to callable
-        By the names of the table above, ``network(x, t)``.
+    learn : sequence of str
+        Names of the fields, of the table above.
+    predict : callable
+        ``predict(x, t)`` gives all the fields in `learn` by name, shape (batch, *shape) each.
     t : Tensor, shape (batch,)
     x0, x1, z : Tensor, shape (batch, *shape)
         z is None where there is no latent noise.
@@ -188,30 +190,12 @@ def interpolant_loss(
     --------
     >>> from semigroup.densities.interpolants import make_interpolant
     >>> x = torch.zeros(4, 2)
-    >>> fields = {"eta": lambda x, t: 0 * x}
-    >>> interpolant_loss(make_interpolant("linear"), fields, torch.rand(4), x, x, torch.ones(4, 2)).item() == 0
+    >>> linear = make_interpolant("linear")
+    >>> interpolant_loss(
+    ...     linear, ("eta",), lambda x, t: {"eta": 0 * x}, torch.rand(4), x, x, torch.ones(4, 2)
+    ... ).item() == 0
     True
     """
-    names = tuple(networks.keys())
-
-    def predict(x: Tensor, t: Tensor) -> dict[str, Tensor]:
-        return {name: networks[name](x, t) for name in names}
-
-    return fields_loss(interpolant, names, predict, t, x0, x1, z, precision=precision)
-
-
-def fields_loss(
-    interpolant: Interpolant,
-    learn: Sequence[str],
-    predict: Callable[[Tensor, Tensor], Mapping[str, Tensor]],
-    t: Float[Tensor, " batch"],
-    x0: Float[Tensor, "batch *shape"],
-    x1: Float[Tensor, "batch *shape"],
-    z: Float[Tensor, "batch *shape"] | None,
-    *,
-    precision: Float[Tensor, "dim dim"] | None = None,
-) -> Float[Tensor, ""]:
-    """`interpolant_loss` of one function that predicts all the fields in `learn`, by name."""
     t, x, x0, x1, z = draw_pairs(interpolant, t, x0, x1, z, needs_antithetic(interpolant, learn))
     targets = field_targets(interpolant, learn, t, x0, x1, z, precision)
     predictions = predict(x, t)
