@@ -557,6 +557,8 @@ def distance_falls_with_the_sample_size(scale: Scale) -> Measurement:
             ax.plot(n, mean[i, :, j], style, color=COLORS[j], label=f"{name}, slope {slopes[i, j]:.2f}")
         ax.set_xscale("log")
         ax.set_yscale("log")
+        ax.set_xticks(n, [f"{size_}" for size_ in sizes])
+        ax.xaxis.minorticks_off()
         ax.set_xlabel("rows")
         ax.set_ylabel("W1 (units of the data)")
         ax.set_title(setting.law)
